@@ -1,0 +1,93 @@
+"""How the process is doing, and what the API is: open without a key, and without data.
+
+``/readyz`` tells its parts, and ``/metrics`` its numbers from elsewhere than this machine, only to who has a secret.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import Any
+
+import orjson
+from flask import Response, request
+
+from callengine.api.docs import PAGE_HEADERS, docs_page, front_page
+from callengine.api.frame import Frame, answer
+from callengine.api.keys import bearer, same_secret, unauthorized
+from callengine.api.services import ApiKey
+from callengine.api.shown import Ready
+from callengine.api.spec import JSON, Answers, document
+from callengine.errors import StoreError
+
+_TEXT = "text/plain; charset=utf-8"
+METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+
+
+def _from_this_machine() -> bool:
+    """Whether the peer is on loopback and speaks for itself: a proxy there forwards for anybody."""
+    if any(name in request.headers for name in _FORWARDED):
+        return False
+    try:
+        address = ipaddress.ip_address(request.remote_addr or "")
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)  # how a socket for both families names an IPv4 peer
+    return (mapped or address).is_loopback
+
+
+def add_system_routes(frame: Frame) -> None:
+    """``/livez``, ``/readyz``, ``/metrics``."""
+    services = frame.services
+    metrics_token = services.settings.metrics.token.get_secret_value()
+
+    def key_of_request() -> ApiKey | None:
+        presented = bearer(request.headers.get("Authorization"))
+        try:
+            return frame.gate.find(presented) if presented else None
+        except StoreError:
+            return None  # readiness has to be told just then
+
+    @frame.open_route("/livez", answers=Answers(200, None, text="text/plain"))
+    def livez() -> Response:
+        """Whether the process answers at all"""
+        return Response("alive\n", content_type=_TEXT)
+
+    @frame.open_route("/readyz", answers=Answers(200, Ready, text="text/plain", otherwise=503))
+    def readyz() -> Response:
+        """Whether the process can do its work
+
+        One word; with a valid key, of whatever scope, an object that names the parts."""
+        readiness = services.readiness()
+        status = 200 if readiness.ready else 503
+        if key_of_request() is not None:
+            return answer({"ready": readiness.ready, "parts": dict(readiness.parts)}, status=status)
+        return Response("ready\n" if readiness.ready else "unready\n", status=status, content_type=_TEXT)
+
+    @frame.open_route("/metrics", answers=Answers(200, None, faults=(401,), text="text/plain"))
+    def metrics() -> Response:
+        """Prometheus metrics
+
+        Open to this machine; from elsewhere it takes `metrics.token` as a bearer token."""
+        if not _from_this_machine():
+            presented = bearer(request.headers.get("Authorization"))
+            if not metrics_token or presented is None or not same_secret(presented, metrics_token):
+                raise unauthorized()
+        return Response(services.metrics(), content_type=METRICS_TYPE)
+
+
+def add_pages(frame: Frame) -> None:
+    """``/openapi.json``, ``/docs`` and ``/``; to be called once all operations are declared."""
+    described = document(frame.spec)
+    rendered = orjson.dumps(described)
+    docs, front = docs_page(described), front_page()
+
+    def page(body: str) -> Response:
+        return Response(body, content_type="text/html; charset=utf-8", headers=PAGE_HEADERS)
+
+    def openapi() -> Response:
+        return Response(rendered, content_type=JSON)
+
+    views: dict[str, Any] = {"/openapi.json": openapi, "/docs": lambda: page(docs), "/": lambda: page(front)}
+    for rule, view in views.items():
+        frame.blueprint.add_url_rule(rule, endpoint=rule.strip("/").partition(".")[0] or "front", view_func=view)

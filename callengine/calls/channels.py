@@ -1,0 +1,115 @@
+"""What the book keeps of each channel: its role, its leg, and the calls that it belongs to or stands beside."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+from typing import Final
+
+from callengine.calls.facts import ChannelFact, LegBridged, LegDescribed, LegListed, LegUnbridged
+from callengine.calls.leg import Leg
+
+# Calls that one channel stands beside at a time: an agent's leg serves many, one after another.
+MAX_BESIDE: Final = 64
+# No channel lives longer; what claims to is a stamp gone wrong.
+_MAX_AGE_S: Final = 366 * 86_400.0
+
+
+class Role(Enum):
+    """What a channel is to us."""
+
+    CALL = auto()
+    LEG = auto()
+    AGENT = auto()
+    IGNORED = auto()
+
+
+class Channel:
+    """One channel. ``role`` is None while nobody said what it is, but a call is bridged to it already.
+
+    ``call_id`` is the call whose own channel it is; ``beside`` are the calls that keep it as a peer, and of these it was
+    created for those in ``made_for``. ``since`` is its creation by the book's clock, ``seen_us`` the last event's stamp.
+    """
+
+    __slots__ = ("beside", "call_id", "leg", "made_for", "role", "seen_us", "since")
+
+    def __init__(self, uuid: str, role: Role | None, since: float) -> None:
+        self.role = role
+        self.leg = Leg(uuid=uuid)
+        self.call_id: str | None = None
+        self.beside: tuple[str, ...] = ()
+        self.made_for: tuple[str, ...] = ()
+        self.since = since
+        self.seen_us = 0
+
+    @property
+    def owner(self) -> str | None:
+        """The call that this channel is, or is a leg of."""
+        return self.call_id or (self.made_for[0] if self.made_for else None)
+
+    def leave(self, call_id: str) -> None:
+        """Be beside that call no longer."""
+        self.beside = tuple(c for c in self.beside if c != call_id)
+        self.made_for = tuple(c for c in self.made_for if c != call_id)
+
+
+def role_of(fact: LegDescribed, parent: Role | None, *, tracking_others: bool) -> Role:
+    """Which channel is the call. ``parent`` is the role of the channel that this one was created for, None for none.
+
+    Where an agent was rung first by something else, the call is the channel that was created for the agent's. A channel
+    of a queue's member may carry the name of the agent who serves it, and is no agent's for that.
+    """
+    if parent is not None:
+        if parent is not Role.AGENT or fact.leg_agent or fact.voice_agent:
+            return Role.IGNORED if parent is Role.IGNORED else Role.LEG
+    elif fact.queue_side == "agent" or fact.loopback_leg == "B":
+        return Role.LEG
+    elif fact.direction == "outbound" and (fact.leg_agent or fact.own_agent) and fact.queue_side != "member":
+        return Role.AGENT
+    return Role.CALL if tracking_others else Role.IGNORED
+
+
+def age_s(fact: ChannelFact) -> float:
+    """How long the channel had lived when the switch stated the fact; both stamps are the switch's."""
+    if not 0 < fact.created_us < fact.at_us:
+        return 0.0
+    return min((fact.at_us - fact.created_us) / 1_000_000, _MAX_AGE_S)
+
+
+def ends_of(fact: ChannelFact) -> tuple[str, str] | None:
+    """The two channels that a fact says are bridged, or parted; None where it says nothing of the kind.
+
+    CHANNEL_UNBRIDGE names no ends where a bridge was only signalled (switch_ivr_bridge.c, ``hanguphook``).
+    """
+    a: str | None
+    b: str | None
+    if isinstance(fact, LegBridged):
+        a, b = fact.bridge_a, fact.bridge_b
+    elif isinstance(fact, LegUnbridged):
+        a, b = fact.bridge_a or fact.uuid, fact.bridge_b or fact.other_uuid
+    elif isinstance(fact, LegListed):
+        a, b = fact.uuid, fact.bridged_to
+    else:
+        return None
+    return (a, b) if a and b and a != b else None
+
+
+def seen_from(end: str, fact: ChannelFact) -> ChannelFact:
+    """A bridge as it concerns its other end: all other stamps in the event are those of the channel that it came from."""
+    ends = ends_of(fact)
+    assert ends is not None
+    core_uuid, at_us = fact.core_uuid, fact.at_us
+    if isinstance(fact, LegUnbridged):
+        return LegUnbridged(uuid=end, core_uuid=core_uuid, at_us=at_us, bridge_a=ends[0], bridge_b=ends[1])
+    return LegBridged(
+        uuid=end,
+        core_uuid=core_uuid,
+        at_us=at_us,
+        bridged_us=bridge_stamp(fact),
+        bridge_a=ends[0],
+        bridge_b=ends[1],
+    )
+
+
+def bridge_stamp(fact: ChannelFact) -> int:
+    """When the two were connected, by the channel that the fact came from; else when the event was built."""
+    return (fact.bridged_us if isinstance(fact, LegBridged | LegListed) else 0) or fact.at_us

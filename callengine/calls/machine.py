@@ -1,0 +1,245 @@
+"""The call's state machine: (call, fact) -> (call, effects). Pure.
+
+The channel's own knowledge is joined in ``leg``; here it becomes the call's: which bridge, which recording, whose it is, and
+which milestones are due to be told. Each milestone is told once and in order, whatever order the facts came in; what changes
+after the end was told is a correction.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import msgspec
+
+from callengine.calls.call import MAX_BRIDGES, MAX_PEERS, MAX_RECORDINGS, Bridge, Call, EventName, Origination, Peer, Recording, Told
+from callengine.calls.channels import bridge_stamp
+from callengine.calls.facts import (
+    CallQueued,
+    ChannelFact,
+    JobAnswered,
+    LegBridged,
+    LegUnbridged,
+    OriginateAbandoned,
+    OriginateSent,
+    RecordingStarted,
+    RecordingStopped,
+)
+from callengine.calls.leg import Leg, Note, Refusal
+from callengine.calls.record import CallRecord, finality, milestones, record_of
+from callengine.calls.tenancy import Rules as Rules
+from callengine.calls.tenancy import Unattributed as Unattributed
+from callengine.calls.tenancy import attribute
+
+replace = msgspec.structs.replace
+
+
+class Noted(NamedTuple):
+    """An entry for the call's timeline."""
+
+    call_id: str
+    note: Note
+
+
+class Published(NamedTuple):
+    """A milestone to be told, with the call as it stood then. ``seq`` only grows within a call, without gaps."""
+
+    call_id: str
+    event: EventName
+    seq: int
+    record: CallRecord
+
+
+class Refused(NamedTuple):
+    """A transition that was refused, by name."""
+
+    call_id: str | None
+    refusal: Refusal
+
+
+Effect = Noted | Published | Refused | Unattributed
+
+
+class Step(NamedTuple):
+    """A call after a fact. It is the very object that went in where the fact meant nothing new to it."""
+
+    call: Call
+    notes: list[Note]
+    refusal: Refusal | None = None
+
+
+def with_leg(
+    call: Call, leg: Leg, *, created_for: bool = False, peer_call: str | None = None, is_call: bool = False
+) -> Call | None:
+    """The call with the present knowledge of one of its channels; None where it has too many to take another one in."""
+    own = call.own
+    if leg.uuid == own.uuid:
+        return call if leg is own else replace(call, own=leg)
+    known = call.peer(leg.uuid)
+    if known is None:
+        if len(call.peers) >= MAX_PEERS:
+            return None
+        fresh = Peer(leg=leg, created_for=created_for, call_id=peer_call, is_call=is_call)
+        return replace(call, peers=(*call.peers, fresh))
+    created_for = created_for or known.created_for
+    is_call = is_call or known.is_call
+    peer_call = known.call_id or peer_call
+    if leg is known.leg and (created_for, is_call, peer_call) == (known.created_for, known.is_call, known.call_id):
+        return call
+    fresh = Peer(leg=leg, created_for=created_for, call_id=peer_call, is_call=is_call)
+    return replace(call, peers=tuple(fresh if p is known else p for p in call.peers))
+
+
+def bridged(call: Call, fact: ChannelFact, other: str) -> Step:
+    """The call's own channel was connected to ``other``, or parted from it."""
+    if isinstance(fact, LegUnbridged):
+        parted = Bridge(fact.at_us, other)
+        if parted in call.unbridges:
+            return Step(call, [])
+        if len(call.unbridges) >= MAX_BRIDGES:
+            return Step(call, [], _too_many("bridges", fact, other))
+        note = Note("unbridged", fact.at_us, other, fact.source)
+        return Step(replace(call, unbridges=(*call.unbridges, parted)), [note])
+    at_us = bridge_stamp(fact)
+    if any(b.at_us == at_us and b.other == other for b in call.bridges):
+        return Step(call, [])
+    if not isinstance(fact, LegBridged) and _is_bridged_to(call, other):
+        return Step(call, [])
+    if len(call.bridges) >= MAX_BRIDGES:
+        return Step(call, [], _too_many("bridges", fact, other))
+    agent = fact.own_agent if fact.uuid == call.own.uuid else None
+    note = Note("bridged", at_us, other, fact.source)
+    return Step(replace(call, bridges=(*call.bridges, Bridge(at_us, other, agent or None))), [note])
+
+
+def _is_bridged_to(call: Call, other: str) -> bool:
+    """Whether the call's last known bridge is to that channel, and stands."""
+    last = max(call.bridges, key=lambda b: b.at_us, default=None)
+    if last is None or last.other != other:
+        return False
+    return not any(u.other == other and u.at_us >= last.at_us for u in call.unbridges)
+
+
+def _too_many(what: str, fact: ChannelFact, value: str) -> Refusal:
+    return Refusal(f"too_many_{what}", fact.uuid, fact.at_us, fact.source, value)
+
+
+def recording(call: Call, fact: ChannelFact) -> Recording | None:
+    """The call's recording that the fact is about, if it knows it: by path and leg."""
+    path = fact.path if isinstance(fact, RecordingStarted | RecordingStopped) else None
+    return next((r for r in call.recordings if r.path == path and r.leg == fact.uuid), None)
+
+
+def recorded(call: Call, fact: ChannelFact) -> Step:
+    """Starting again over the same file makes it one recording still."""
+    if not isinstance(fact, RecordingStarted | RecordingStopped) or not fact.path:
+        return Step(call, [])
+    known = recording(call, fact)
+    if known is None and len(call.recordings) >= MAX_RECORDINGS:
+        return Step(call, [], _too_many("recordings", fact, fact.path))
+    fresh = known or Recording(path=fact.path, leg=fact.uuid)
+    if isinstance(fact, RecordingStarted):
+        name = "recording_started"
+        if not fresh.started_us:
+            fresh = replace(fresh, started_us=fact.at_us)
+    else:
+        name = "recording_discarded" if fact.discarded else "recording_stopped"
+        if fact.at_us >= fresh.stopped_us:
+            fresh = replace(
+                fresh, stopped_us=fact.at_us, duration_ms=fact.duration_ms, discarded=fact.discarded
+            )
+    if fresh == known:
+        return Step(call, [])
+    others = tuple(r for r in call.recordings if r is not known)
+    note = Note(name, fact.at_us, fact.uuid, fact.source, fact.path)
+    return Step(replace(call, recordings=(*others, fresh)), [note])
+
+
+def queued(fact: CallQueued, node: str) -> Call:
+    """The call that we are about to originate."""
+    return Call(
+        id=fact.call_id,
+        node=node,
+        own=Leg(uuid=fact.uuid),
+        tenant_id=fact.tenant_id,
+        tenant_named=True,
+        held=False,
+        campaign=fact.campaign,
+        lead=fact.lead,
+        queue=fact.queue,
+        origination=Origination(
+            job_uuid=fact.job_uuid,
+            queued_us=fact.at_us,
+            caller_number=fact.caller_number,
+            caller_name=fact.caller_name,
+            callee_number=fact.callee_number,
+            gateway=fact.gateway,
+            agent=fact.agent,
+            agent_leg=fact.agent_leg,
+        ),
+    )
+
+
+def originated(call: Call, fact: OriginateSent | OriginateAbandoned | JobAnswered) -> Step:
+    """What became of our originate. Each of these is taken once."""
+    o = call.origination
+    if o is None:
+        return Step(call, [])
+    match fact:
+        case OriginateSent() if not o.sent_us:
+            fresh = replace(o, sent_us=fact.at_us)
+            note = Note("originate_sent", fact.at_us, fact.uuid, fact.source)
+        case OriginateAbandoned() if o.abandoned is None and not call.own.created_us and not call.over:
+            fresh = replace(o, abandoned=fact.reason, ended_us=fact.at_us)
+            note = Note("originate_abandoned", fact.at_us, fact.uuid, fact.source, fact.reason)
+        case JobAnswered() if o.job_text is None:
+            fresh = replace(o, job_text=fact.text, job_us=fact.at_us)
+            note = Note("job_answered", fact.at_us, call.own.uuid, fact.source, fact.text[:200])
+        case _:
+            return Step(call, [])
+    return Step(replace(call, origination=fresh), [note])
+
+
+def settle(call: Call, rules: Rules, our_us: int, *, release: bool = False) -> tuple[Call, list[Effect]]:
+    """Attribute the call, then tell whatever became due. ``our_us`` is our clock, for an end that no channel stamps.
+
+    ``release``: the wait for a tenant's name is over.
+    """
+    effects: list[Effect] = []
+    call, unknown = attribute(call, rules)
+    if unknown is not None:
+        effects.append(unknown)
+    o = call.origination
+    if o is not None and not o.ended_us and not call.own.created_us and call.over:
+        call = replace(call, origination=replace(o, ended_us=our_us))
+    if call.held:
+        if not (release or call.tenant_named or rules.single or call.own.answered_us or call.over):
+            return call, effects
+        call = replace(call, held=False)
+    told = call.told
+    if told & Told.ENDED:
+        record = record_of(call)
+        final = finality(record)
+        if final == call.told_of:
+            return call, effects
+        due, events = Told.NOTHING, [EventName.CORRECTED]
+    else:
+        due = milestones(call) & ~told
+        if not due:
+            return call, effects
+        record = record_of(call)
+        final = finality(record) if due & Told.ENDED else ()
+        events = [event for flag, event in _EVENTS if due & flag]
+    seq = call.seq
+    for event in events:
+        seq += 1
+        effects.append(Published(call.id, event, seq, replace(record, seq=seq)))
+    return replace(call, told=told | due, told_of=final, seq=seq), effects
+
+
+_EVENTS = (
+    (Told.DIALING, EventName.DIALING),
+    (Told.RINGING, EventName.RINGING),
+    (Told.ANSWERED, EventName.ANSWERED),
+    (Told.AGENT_CONNECTED, EventName.AGENT_CONNECTED),
+    (Told.ENDED, EventName.ENDED),
+)

@@ -1,0 +1,353 @@
+"""The flat record of a call: what the store keeps a row of and what every reader is shown.
+
+Derived from a ``Call`` alone, so that a replay, the daemon and the API cannot tell a call in two ways. Instants are integers,
+µs since the epoch, None where unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from callengine.calls.call import Bridge, Call, Peer, Recording, Told
+from callengine.calls.causes import cause_of
+from callengine.calls.facts import Source
+from callengine.calls.leg import Leg
+
+
+class CallRecord(msgspec.Struct, kw_only=True):
+    """One call as a row. The fields up to ``seq`` are the engine's; those after it are set by people or by analysis."""
+
+    id: str
+    tenant_id: str
+    node: str
+    core_uuid: str | None = None
+    fs_uuid: str
+    direction: str = "outbound"
+    status: str = "dialing"
+    live: bool = True
+    campaign_id: str | None = None
+    lead_id: str | None = None
+    agent_id: str | None = None
+    queued_us: int | None = None
+    dial_us: int | None = None
+    ring_us: int | None = None
+    answer_us: int | None = None
+    agent_connect_us: int | None = None
+    end_us: int | None = None
+    hangup_cause: str | None = None
+    caller_number: str | None = None
+    caller_name: str | None = None
+    callee_number: str | None = None
+    gateway: str | None = None
+    sip_call_id: str | None = None
+    sip_status: int | None = None
+    hangup_by: str | None = None
+    answered_by: str | None = None
+    queue: str | None = None
+    failure_reason: str | None = None
+    end_source: str | None = None
+    ended_after_us: int | None = None
+    ended_before_us: int | None = None
+    overlong: bool = False
+    has_recording: bool = False
+    agents: list[dict[str, Any]] = []
+    legs: list[dict[str, Any]] = []
+    recordings: list[dict[str, Any]] = []
+    seq: int = 0
+
+    disposition: str | None = None
+    disposition_by: str | None = None
+    notes: str | None = None
+    ai_summary: str | None = None
+    ai_sentiment: str | None = None
+    ai_next_action: str | None = None
+    analysis_status: str | None = None
+
+
+def record_of(call: Call) -> CallRecord:
+    """Everything that follows from what is known of the call."""
+    own = call.own
+    live = not call.over
+    record = CallRecord(
+        id=call.id,
+        tenant_id=call.tenant_id,
+        node=call.node,
+        core_uuid=own.core_uuid or None,
+        fs_uuid=own.uuid,
+        direction=_direction(call),
+        live=live,
+        campaign_id=call.campaign,
+        lead_id=call.lead,
+        dial_us=own.first_created_us or None,
+        ring_us=own.ring_us or None,
+        answer_us=own.answered_us or None,
+        end_us=own.hangup_us or None,
+        hangup_cause=own.hangup_cause,
+        caller_number=own.caller_number,
+        caller_name=own.caller_name,
+        callee_number=own.callee_number,
+        gateway=own.gateway,
+        sip_call_id=own.sip_call_id,
+        queue=call.queue,
+        overlong=call.overlong,
+        seq=call.seq,
+    )
+    if own.sip_status is not None:
+        record.sip_status = _sip_status(own)
+    if own.amd_result is not None:
+        record.answered_by = _ANSWERED_BY.get(own.amd_result.upper())
+    if call.origination is not None:
+        _originated(call, record)
+    if not live:
+        _ended(call, record)
+    if call.bridges:
+        _agents(call, record)
+    if call.peers:
+        record.legs = [_leg_view(p) for p in sorted(call.peers, key=_leg_order)]
+    if call.recordings:
+        record.has_recording = any(r.playable for r in call.recordings)
+        record.recordings = [_recording_view(r) for r in sorted(call.recordings, key=_recording_order)]
+    record.status = _status(record)
+    return record
+
+
+_ANSWERED_BY = {"HUMAN": "human", "PERSON": "human", "MACHINE": "machine"}
+
+
+def _status(record: CallRecord) -> str:
+    if not record.live:
+        return "completed" if record.answer_us else "failed"
+    if record.agent_connect_us:
+        return "agent_connected"
+    if record.answer_us:
+        return "answered"
+    return "ringing" if record.ring_us else "dialing"
+
+
+def _direction(call: Call) -> str:
+    if call.origination is not None or call.own.authenticated:
+        return "outbound"
+    return call.own.direction or "outbound"
+
+
+def _sip_status(leg: Leg) -> int | None:
+    text = leg.sip_status or ""
+    return int(text) if len(text) == 3 and text.isascii() and text.isdigit() else None
+
+
+# -- the end ------------------------------------------------------------------------------------------------------
+
+
+def _originated(call: Call, record: CallRecord) -> None:
+    """What we asked for stands until the channel says it itself; a call that never had one is told by our clock alone."""
+    o = call.origination
+    assert o is not None
+    record.queued_us = o.queued_us
+    for name in ("caller_number", "caller_name", "callee_number", "gateway"):
+        if getattr(record, name) is None:
+            setattr(record, name, getattr(o, name))
+    if call.own.created_us or record.live:
+        return
+    record.end_source = Source.CLOCK.value
+    record.dial_us = o.sent_us or None
+    record.end_us = o.ended_us or None
+    if o.abandoned is not None:
+        record.failure_reason = o.abandoned
+        record.hangup_cause = None
+    elif o.refused:
+        text = o.job_text or ""
+        record.hangup_cause = cause_of(text)
+        record.failure_reason = None if record.hangup_cause else text[:200]
+    elif call.own.over:
+        record.failure_reason = None if record.hangup_cause else "no_channel"
+    else:
+        record.failure_reason = "lead_not_dialled"
+
+
+def _ended(call: Call, record: CallRecord) -> None:
+    own = call.own
+    if record.end_source:
+        return
+    record.end_source = (own.end_source or Source.EVENT).value
+    if own.gone and not own.hangup_us:
+        record.ended_after_us = own.gone_after_us or None
+        record.ended_before_us = own.gone_before_us or None
+    record.hangup_by = _hangup_by(call)
+
+
+_FAR_END = frozenset({"recv_bye", "recv_refuse", "recv_cancel"})
+# The switch hangs up the surviving side of a bridge within a few of its 20 ms ticks.
+_BRIDGE_END_US = 200_000
+
+
+def _hangup_by(call: Call) -> str | None:
+    """Who ended it, by the SIP hangup disposition (mod_sofia.c) of the call's channel and of whom it was bridged to.
+
+    The far end of a channel that the switch dialled is the callee; that of one which came in is the caller, also where it
+    is a user of the switch who places a call out.
+    """
+    own = call.own
+    if own.sip_disposition is None:
+        return None
+    far, near = ("caller", "callee") if own.direction == "inbound" else ("callee", "caller")
+    if own.sip_disposition in _FAR_END:
+        return far
+    last = max(call.bridges, key=_bridge_order, default=None)
+    if last is None or not own.answered_us:
+        return "switch"
+    peer = call.peer(last.other)
+    if (
+        peer is not None
+        and peer.leg.sip_disposition in _FAR_END
+        and 0 < peer.leg.hangup_us <= own.hangup_us
+        and not _parted_before_end(call, last)
+    ):
+        return near
+    return "switch"
+
+
+def _parted_before_end(call: Call, bridge: Bridge) -> bool:
+    """Whether the two were separated a while before the call ended: then it was not the other side that ended it."""
+    parted = max((u.at_us for u in call.unbridges if u.other == bridge.other and u.at_us >= bridge.at_us), default=0)
+    return bool(parted and call.own.hangup_us - parted > _BRIDGE_END_US)
+
+
+# -- agents, legs, recordings -------------------------------------------------------------------------------------
+
+
+def _bridge_order(bridge: Bridge) -> tuple[int, str]:
+    return (bridge.at_us, bridge.other)
+
+
+def _agent_bridges(call: Call) -> Iterator[tuple[str, Bridge]]:
+    """The bridges to human agents, in order, each with the agent's name.
+
+    The other leg names its agent; else the call's own channel does, as it was then, or as it first was.
+    """
+    o = call.origination
+    peers = {p.leg.uuid: p for p in call.peers}
+    for bridge in sorted(call.bridges, key=_bridge_order):
+        peer = peers.get(bridge.other)
+        if peer is None or peer.leg.voice_agent:
+            continue
+        # A call that waits in a queue names on its own channel who serves it there, and is no agent's leg for that.
+        queued = peer.is_call and peer.leg.queue is not None
+        agent = (None if queued else peer.leg.leg_agent) or bridge.agent or call.own.own_agent
+        if not agent and o is not None and o.agent_leg == bridge.other:
+            agent = o.agent
+        if agent:
+            yield agent, bridge
+
+
+def agent_connected_us(call: Call) -> int:
+    """The stamp of the first bridge to a human agent; 0 where there was none."""
+    return next((bridge.at_us for _, bridge in _agent_bridges(call)), 0) if call.bridges else 0
+
+
+def _agents(call: Call, record: CallRecord) -> None:
+    parted: dict[str, list[int]] = {}
+    for unbridge in sorted(call.unbridges, key=_bridge_order):
+        parted.setdefault(unbridge.other, []).append(unbridge.at_us)
+    record.agents = [
+        {
+            "agent_id": agent,
+            "leg": bridge.other,
+            "connect_us": bridge.at_us or None,
+            "disconnect_us": next((at for at in parted.get(bridge.other, ()) if at >= bridge.at_us), None),
+        }
+        for agent, bridge in _agent_bridges(call)
+    ]
+    if record.agents:
+        record.agent_id = record.agents[0]["agent_id"]
+        record.agent_connect_us = record.agents[0]["connect_us"]
+
+
+def _role(peer: Peer) -> str:
+    if peer.is_call:
+        return "call"
+    if peer.leg.voice_agent:
+        return "voice_agent"
+    if peer.leg.leg_agent:
+        return "agent"
+    return "loopback" if peer.leg.loopback_leg else "leg"
+
+
+def _leg_order(peer: Peer) -> tuple[int, str]:
+    return (peer.leg.first_created_us, peer.leg.uuid)
+
+
+def _leg_view(peer: Peer) -> dict[str, Any]:
+    """A channel beside the call's own. What that channel went through is told only where it was created for this call:
+
+    one that serves many calls, or is a call of its own, has a story that is not this call's.
+    """
+    leg = peer.leg
+    ours = peer.created_for
+    return {
+        "fs_uuid": leg.uuid,
+        "role": _role(peer),
+        "call_id": peer.call_id,
+        "direction": leg.direction,
+        "agent_id": leg.agent_id,
+        "callee_number": leg.callee_number if ours else None,
+        "dial_us": (ours and leg.first_created_us) or None,
+        "ring_us": (ours and leg.ring_us) or None,
+        "answer_us": (ours and leg.answered_us) or None,
+        "end_us": (ours and leg.hangup_us) or None,
+        "hangup_cause": leg.hangup_cause if ours else None,
+        "sip_status": _sip_status(leg) if ours else None,
+    }
+
+
+def _recording_order(recording: Recording) -> tuple[int, str, str]:
+    return (recording.started_us, recording.path, recording.leg)
+
+
+def _recording_view(recording: Recording) -> dict[str, Any]:
+    return {
+        "path": recording.path,
+        "leg": recording.leg,
+        "start_us": recording.started_us or None,
+        "stop_us": recording.stopped_us or None,
+        "duration_ms": recording.duration_ms,
+        "discarded": recording.discarded,
+    }
+
+
+# -- what is told -------------------------------------------------------------------------------------------------
+
+
+def milestones(call: Call) -> int:
+    """The milestones that the call has reached, as bits of ``Told``. Those before the end need a channel."""
+    own = call.own
+    reached = Told.ENDED if call.over else Told.NOTHING
+    if own.created_us:
+        reached |= Told.DIALING
+        if own.progress_us or own.progress_media_us:
+            reached |= Told.RINGING
+        if own.answered_us:
+            reached |= Told.ANSWERED
+        if call.bridges and (call.told & Told.AGENT_CONNECTED or agent_connected_us(call)):
+            reached |= Told.AGENT_CONNECTED
+    return reached
+
+
+def finality(record: CallRecord) -> tuple[str | int | None, ...]:
+    """What a reader was told at the end of a call; where it changes later, that is a correction."""
+    return (
+        record.status,
+        record.hangup_cause,
+        record.dial_us,
+        record.ring_us,
+        record.answer_us,
+        record.agent_connect_us,
+        record.agent_id,
+        record.end_us,
+        record.hangup_by,
+        record.failure_reason,
+        record.campaign_id,
+        record.lead_id,
+    )

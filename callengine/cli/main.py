@@ -1,0 +1,112 @@
+"""``callengine``: parses the command line, runs one command, and turns what went wrong into one line and an exit code.
+
+Nothing heavy is imported here, and nothing that gevent would have to patch: the daemon's commands patch as their first
+statement, the others stay as quick as they are plain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+
+from callengine import __version__
+from callengine.cli import accounts, call, check_config, daemon, migrate, quarantine, replay
+from callengine.cli.demo import command as demo
+from callengine.cli.exits import (
+    BROKEN_PIPE,
+    CONFIGURATION,
+    EXPLAINED,
+    FAILED,
+    INTERRUPTED,
+    NOT_FOUND,
+    UNAVAILABLE,
+    USAGE,
+    Failed,
+)
+from callengine.cli.parser import Commands, Parser
+from callengine.errors import (
+    CallengineError,
+    ConfigurationError,
+    EslError,
+    NoSuchThing,
+    StoreUnavailable,
+    SwitchUnavailable,
+)
+
+_DESCRIPTION = """\
+Tracks and places the calls of a FreeSWITCH, and serves them over HTTP."""
+
+_EPILOG = f"""\
+first steps:
+  callengine demo                      live calls on a stand-in switch, in this terminal
+  callengine check-config              are the settings good, and what are they
+  callengine tenant create acme        a tenant, and then a key to read its calls:
+  callengine key create --tenant acme --scope calls:read
+  callengine run                       the daemon
+
+{EXPLAINED}"""
+
+
+def build_parser() -> Parser:
+    """The whole command line."""
+    parser = Parser("callengine", description=_DESCRIPTION, epilog=_EPILOG)
+    parser.add_argument("--version", action="version", version=f"callengine {__version__}")
+    commands = Commands(parser)
+    demo.register(commands)
+    daemon.register(commands)
+    check_config.register(commands)
+    accounts.register(commands)
+    call.register(commands)
+    migrate.register(commands)
+    replay.register(commands)
+    quarantine.register(commands)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command line ``argv`` (default: the process's own). Returns the exit code; prints, never raises."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+    args = build_parser().parse_args(argv)
+    if args.handler is None:  # `callengine` or `callengine tenant` alone
+        args.parser.print_help(sys.stderr)
+        return USAGE
+    try:
+        code = _run(args)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # The reader went away, as in `| head`; what is still buffered must not complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    return code
+
+
+def _run(args: argparse.Namespace) -> int:
+    try:
+        code: int = args.handler(args)
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except Failed as error:
+        return _complain(error.code, *error.message.splitlines())
+    except ConfigurationError as error:
+        return _complain(CONFIGURATION, *error.problems)
+    except NoSuchThing as error:
+        return _complain(NOT_FOUND, str(error))
+    except (StoreUnavailable, SwitchUnavailable, EslError) as error:
+        return _complain(UNAVAILABLE, str(error))
+    except CallengineError as error:
+        return _complain(FAILED, str(error))
+    return code
+
+
+def _complain(code: int, *lines: str) -> int:
+    for line in lines:
+        sys.stderr.write(f"callengine: {' '.join(line.split())}\n")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,122 @@
+"""argparse, as the commands use it: errors in one line, examples as they are written, one way to declare a command."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from callengine.cli.exits import USAGE
+
+Handler = Callable[[argparse.Namespace], int]
+"""What runs a command; returns the exit code."""
+
+
+def _width() -> int:
+    return min(shutil.get_terminal_size().columns - 1, 110)
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Descriptions as they are written, and room for the names of options."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=28, width=_width())
+
+    def add_argument(self, action: argparse.Action) -> None:
+        super().add_argument(action)
+        if isinstance(action, argparse._SubParsersAction):
+            self._action_max_length += 2  # argparse forgets that commands are indented once more
+
+    def _format_action(self, action: argparse.Action) -> str:
+        text = super()._format_action(action)
+        if isinstance(action, argparse._SubParsersAction):
+            text = text.partition("\n")[2]  # its own line only repeats the metavar
+        return text
+
+
+class Parser(argparse.ArgumentParser):
+    """Options are never abbreviated: a script written today must not change its meaning with the next option."""
+
+    def __init__(
+        self, prog: str | None = None, *, description: str, epilog: str | None = None, add_help: bool = True
+    ) -> None:
+        super().__init__(
+            prog,
+            description=description,
+            epilog=epilog,
+            add_help=add_help,
+            allow_abbrev=False,
+            formatter_class=_Help,
+        )
+
+    def error(self, message: str) -> NoReturn:
+        """One line, and where to read on."""
+        one_line = " ".join(message.split())
+        sys.stderr.write(f"{self.prog}: {one_line} (see {self.prog} --help)\n")
+        sys.exit(USAGE)
+
+
+class Commands:
+    """The commands of one level. ``add`` declares one, ``group`` one that has commands below it."""
+
+    def __init__(self, parser: Parser, what: str = "COMMAND") -> None:
+        self._subparsers = parser.add_subparsers(title="commands", metavar=what, dest="", required=False)
+        parser.set_defaults(handler=None, parser=parser)
+
+    def add(
+        self, name: str, handler: Handler, help_line: str, description: str = "", examples: Sequence[str] = ()
+    ) -> Parser:
+        """``help_line`` stands in the list above, ``description`` (paragraphs) and ``examples`` in its own help."""
+        parser = self._new(name, help_line, description, examples)
+        parser.set_defaults(handler=handler, parser=parser)
+        return parser
+
+    def group(self, name: str, help_line: str, description: str = "", examples: Sequence[str] = ()) -> Commands:
+        """Commands such as ``callengine tenant create``."""
+        return Commands(self._new(name, help_line, description, examples))
+
+    def _new(self, name: str, help_line: str, description: str, examples: Sequence[str]) -> Parser:
+        paragraphs = (description or f"{help_line[0].upper()}{help_line[1:]}.").split("\n\n")
+        text = "\n\n".join(textwrap.fill(paragraph, _width()) for paragraph in paragraphs)
+        epilog = "examples:\n" + "".join(f"  {line}\n" for line in examples) if examples else None
+        return self._subparsers.add_parser(name, help=help_line, description=text, epilog=epilog)
+
+
+CONFIG_HELP = "the settings file (default: $CALLENGINE_CONFIG, else /etc/callengine/callengine.toml if it is there)"
+JSON_HELP = "print JSON, for programs"
+
+
+def config_option(parser: Parser) -> None:
+    """``--config PATH``, where settings are read."""
+    parser.add_argument("--config", type=Path, metavar="PATH", help=CONFIG_HELP)
+
+
+def json_option(parser: Parser, what: str = JSON_HELP) -> None:
+    """``--json``, where a script reads."""
+    parser.add_argument("--json", action="store_true", help=what)
+
+
+def positive(text: str) -> float:
+    """An argument that is a number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError("must be a number") from None
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError("must be above 0")
+    return value
+
+
+def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:
+    """An argument that is a whole number in these bounds."""
+
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"must be a whole number from {least} to {most}")
+        return int(text)
+
+    return read

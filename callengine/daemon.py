@@ -1,0 +1,196 @@
+"""The processes that serve: the daemon (``run``) and the API's reads alone (``serve_reads``).
+
+``run`` reads as the list of what starts; its ``finally`` as the list of what stops, each within a bound.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+
+import gevent
+from gevent import monkey
+from gevent.event import Event
+
+from callengine.api.blueprint import create_app
+from callengine.api.server import ApiServer
+from callengine.api.services import Readiness, Services
+from callengine.config.settings import Settings
+from callengine.errors import ConfigurationError
+from callengine.engine import Engine, Storage
+from callengine.logs import set_up_logging
+from callengine.metrics import Metrics
+from callengine.notify import Notifier
+from callengine.originate.control import Control
+from callengine.store.accounts import Accounts
+from callengine.store.database import Store, open_database
+from callengine.store.edits import Edits
+from callengine.store.lease import Lease
+from callengine.store.reads import Reads
+from callengine.store.writer import Writer
+from callengine.supervise import Supervisor
+
+log = logging.getLogger(__name__)
+
+# The hub shares the interpreter with the threads of reads and writes; at the default of 5 ms it would wait for them.
+_SWITCH_INTERVAL_S = 0.0005
+_STATUS_EVERY_S = 5.0
+_STOP_ENGINE_S = 5.0
+_STOP_WRITER_S = 15.0
+_STOP_SERVER_S = 3.0
+_STOP_REST_S = 3.0
+
+
+def run(settings: Settings) -> int:
+    """The whole daemon, until SIGTERM or SIGINT. Returns the exit code: 0, or the supervisor's where a part gave up."""
+    _prepare(settings)
+    notifier = Notifier(os.environ)
+    metrics = Metrics()
+    supervisor = Supervisor(on_crash=lambda name, error: metrics.crashes.labels(name).inc())
+    stop = _stop_event()
+    store = open_database(settings.database, settings.state.directory)
+    writer = Writer(store, on_commit=lambda seconds, rows: metrics.commit.observe(seconds))
+    supervisor.spawn("writer", writer.run, once=True)
+    accounts = Accounts(store, writer)
+    accounts.ensure_tenant(settings.tracking.default_tenant)
+    reads = Reads(store)
+    engine = Engine(settings, Storage(writer, reads, accounts, Lease(writer)), supervisor, metrics)
+    control = Control(engine, engine.originator, settings, reads)
+    services = Services(
+        settings=settings,
+        reads=reads,
+        keys=accounts,
+        edits=Edits(writer, reads),
+        control=control,
+        readiness=lambda: _readiness(engine, writer),
+        metrics=metrics.render,
+        data_as_of=lambda: writer.data_as_of,
+    )
+    server = _server(services, settings)
+    _store_gauges(metrics, store, server)
+    server.start()
+    engine.start()
+    supervisor.spawn("status", lambda: _keep_telling(notifier, engine))
+    if notifier.watchdog_interval_s:
+        supervisor.spawn("watchdog", lambda: _keep_alive(notifier, notifier.watchdog_interval_s or 1.0))
+    log.info("serving on %s; event socket at %s", settings.http.public_url, settings.esl.address)
+    notifier.ready(_status(engine))
+    _freeze()
+    try:
+        gevent.wait([stop, supervisor.fatal], count=1)
+    finally:
+        notifier.stopping()
+        log.info("stopping")
+        engine.stop(_STOP_ENGINE_S)
+        server.stop(_STOP_SERVER_S)
+        writer.stop(_STOP_WRITER_S)
+        supervisor.stop(_STOP_REST_S)
+        store.close()
+        log.info("stopped; calls go on without us")
+    return supervisor.failure.exit_code if supervisor.failure else 0
+
+
+def serve_reads(settings: Settings) -> int:
+    """The API's reads in a process of their own, until SIGTERM or SIGINT; it has no switch and writes nothing."""
+    _prepare(settings)
+    metrics = Metrics()
+    stop = _stop_event()
+    store = open_database(settings.database, settings.state.directory, migrate_schema=False)
+    accounts = Accounts(store, store)
+    services = Services(
+        settings=settings,
+        reads=Reads(store),
+        keys=accounts,
+        readiness=lambda: Readiness(True, {"switch": "not held by this process"}),
+        metrics=metrics.render,
+    )
+    server = _server(services, settings)
+    _store_gauges(metrics, store, server)
+    server.start()
+    log.info("serving reads on %s", settings.http.public_url)
+    _freeze()
+    try:
+        stop.wait()
+    finally:
+        server.stop(_STOP_SERVER_S)
+        store.close()
+    return 0
+
+
+def _prepare(settings: Settings) -> None:
+    assert monkey.is_module_patched("socket"), "the commands that serve import callengine.patched first"
+    set_up_logging(settings.log)
+    sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    settings.state.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _server(services: Services, settings: Settings) -> ApiServer:
+    try:
+        return ApiServer(create_app(services), settings.http)
+    except OSError as error:
+        address = f"{settings.http.host}:{settings.http.port}"
+        raise ConfigurationError([f"http.host, http.port: cannot listen on {address}: {error.strerror}"]) from None
+
+
+def _stop_event() -> Event:
+    """Set by SIGTERM and SIGINT; the handlers do nothing else."""
+    stop = Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        gevent.signal_handler(number, stop.set)
+    return stop
+
+
+def _freeze() -> None:
+    """What lives as long as the process need not be looked at by every collection."""
+    gc.collect()
+    gc.freeze()
+
+
+def _readiness(engine: Engine, writer: Writer) -> Readiness:
+    parts = {
+        "switch": engine.link.state.value,
+        "waiting_for": engine.waiting_for or "nothing",
+        "database": writer.reason or "ok",
+        "rows_waiting": str(writer.depth),
+        "events_waiting": str(len(engine.intake)),
+    }
+    return Readiness(engine.ready and writer.reason is None, parts)
+
+
+def _status(engine: Engine) -> str:
+    if not engine.ready:
+        error = engine.link.last_error
+        return f"waiting for {engine.waiting_for or 'the switch'}" + (f": {error}" if error else "")
+    live = sum(1 for _ in engine.book.live())
+    return f"{engine.node}: {live} calls live, {len(engine.intake)} events and {engine.writer.depth} rows waiting"
+
+
+def _keep_telling(notifier: Notifier, engine: Engine) -> None:
+    while True:
+        notifier.status(_status(engine))
+        gevent.sleep(_STATUS_EVERY_S)
+
+
+def _keep_alive(notifier: Notifier, every_s: float) -> None:
+    """Fed by the hub: a hub that is stuck feeds nobody."""
+    while True:
+        notifier.watchdog()
+        gevent.sleep(every_s)
+
+
+def _store_gauges(metrics: Metrics, store: Store, server: ApiServer) -> None:
+    started = time.time()
+    rows: list[tuple[str, str, Callable[[], float]]] = [
+        ("callengine_start_time_seconds", "When this process started, since the epoch.", lambda: started),
+        ("callengine_reads_running", "Reads that run on the database.", lambda: float(store.reading)),
+        ("callengine_reads_waiting", "Reads that wait for a connection.", lambda: float(store.waiting)),
+        ("callengine_read_failures", "Reads that ended without the database since the start.", lambda: float(store.failures)),
+        ("callengine_http_connections", "HTTP connections that are open.", lambda: float(len(server.pool or ()))),
+    ]
+    for name, help_text, read in rows:
+        metrics.gauge(name, help_text, read)

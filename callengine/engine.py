@@ -1,0 +1,335 @@
+"""The engine: the link to one switch, the book of its calls, and what works on both.
+
+Started before the switch answers. The book opens once it is known which switch this is (``node``), this engine holds that
+switch's lease, and the live calls of an earlier life were loaded; until then events wait in the intake.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+from gevent.event import Event
+from gevent.queue import Full, Queue
+
+from callengine.calls.book import Book, Timing
+from callengine.calls.call import Call
+from callengine.calls.facts import Fact
+from callengine.calls.machine import Rules
+from callengine.config.settings import Settings
+from callengine.errors import EslError, LeaseHeld, StoreError
+from callengine.esl.client import EslClient
+from callengine.esl.exchange import Loss, LossReason
+from callengine.esl.headers import SUBSCRIBED_EVENTS, Translator, Variables
+from callengine.esl.intake import IntakeQueue
+from callengine.esl.link import Link, LinkSettings, LinkState
+from callengine.metrics import Metrics
+from callengine.originate.originator import Originator
+from callengine.quarantine import Quarantine
+from callengine.reconcile import Reconciler
+from callengine.store.accounts import Accounts
+from callengine.store.lease import Lease
+from callengine.store.reads import Reads
+from callengine.store.writer import Writer
+from callengine.supervise import Supervisor
+from callengine.tracker import Tracker
+
+log = logging.getLogger(__name__)
+
+_RULES_REFRESH_S = 5.0
+_LEASE_RETRY_S = 2.0
+_MAX_SUSPECTS = 10_000
+
+
+class Storage(NamedTuple):
+    """The rooms of the store that an engine works with."""
+
+    writer: Writer
+    reads: Reads
+    accounts: Accounts
+    lease: Lease
+
+
+class Engine:
+    """One engine for one switch. ``start`` spawns, ``stop`` ends; both are bounded."""
+
+    def __init__(self, settings: Settings, storage: Storage, supervisor: Supervisor, metrics: Metrics) -> None:
+        self.settings = settings
+        self.storage = storage
+        self.writer = storage.writer
+        self.metrics = metrics
+        self.holder = f"{socket.gethostname()}:{os.getpid()}"
+        self.reconciled = Event()
+        self.waiting_for: str | None = "the switch"
+        self._supervisor = supervisor
+        self._stopping = False
+        self._connected = Event()
+        self._suspects: Queue[str] = Queue(maxsize=_MAX_SUSPECTS)
+        self._quarantine = Quarantine(settings.state.directory / "quarantine")
+        self.translator = Translator(_variables(settings))
+        self.intake = IntakeQueue(max_events=settings.esl.intake_max_events, max_bytes=settings.esl.intake_max_bytes)
+        self.link = Link(
+            _link_settings(settings),
+            events=SUBSCRIBED_EVENTS,
+            intake=self.intake,
+            on_ready=lambda client: self._connected.set(),
+            on_lost=self._lost,
+        )
+        rules = Rules(default_tenant="")
+        self.book = Book(
+            settings.switch.name,
+            rules,
+            timing=_timing(settings),
+            tracking_others=not settings.tracking.own_only,
+        )
+        self.tracker = Tracker(
+            self.book,
+            self.intake,
+            self.translator,
+            self.writer,
+            metrics,
+            on_over=self._over,
+            on_suspect=self._suspect,
+            on_poison=self._quarantine.keep,
+        )
+        self._reconciler = Reconciler(
+            self.tracker, self.translator, metrics, adopting=lambda: self.book.tracking_others
+        )
+        self.originator = Originator(self, settings, metrics)
+        self._opened = False
+        _gauges(self)
+
+    # -- the switchboard: what originating and call control need -----------------------------------------------------
+
+    def take(self, fact: Fact) -> None:
+        """Apply a fact of ours. Never waits."""
+        self.tracker.take(fact)
+
+    @staticmethod
+    def now_us() -> int:
+        """Our clock, µs since the epoch."""
+        return time.time_ns() // 1000
+
+    @staticmethod
+    def monotonic() -> float:
+        """Our monotonic clock, in seconds."""
+        return time.monotonic()
+
+    @property
+    def node(self) -> str:
+        """The name of the switch; empty until it is known."""
+        return self.book.node
+
+    @property
+    def ready(self) -> bool:
+        """Connected, the lease held, and compared with the switch."""
+        return self._opened and self.link.state is LinkState.READY and self.reconciled.is_set()
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Spawn everything; returns at once."""
+        self._supervisor.spawn("opener", self._run_opener)
+        self._supervisor.spawn("suspects", self._run_suspects)
+        self._supervisor.spawn("rules", self._run_rules)
+        self._supervisor.spawn("lease", self._run_lease)
+        self._supervisor.spawn("originator", self.originator.run)
+        self._supervisor.spawn("link", self.link.run, once=True)
+
+    def stop(self, timeout_s: float) -> None:
+        """Take no more from the switch, apply what has arrived, and hand it to the writer."""
+        self._stopping = True
+        self.originator.close()
+        self.link.stop(timeout_s=min(2.0, timeout_s))
+        until = time.monotonic() + timeout_s
+        while self._opened and len(self.intake) and time.monotonic() < until:
+            Event().wait(0.02)
+        self.tracker.release()
+        if self._opened:
+            try:
+                self.storage.lease.release(self.node, self.holder)
+            except StoreError as error:
+                log.warning("the lease of %s could not be given back: %s", self.node, error)
+
+    def _lost(self, loss: Loss) -> None:
+        self._connected.clear()
+        self.reconciled.clear()
+
+    def _run_opener(self) -> None:
+        """On every connection: open the book if it is not, then compare with the switch."""
+        while True:
+            self._connected.wait()
+            client = self.link.client
+            if client is None:
+                Event().wait(0.05)
+                continue
+            try:
+                if not self._opened:
+                    self._open(client)
+                self.waiting_for = "the comparison with the switch"
+                self._reconciler.run(self.link)
+                self.originator.recover(self._without_channel())
+            except EslError as error:
+                log.warning("the comparison with the switch was not finished: %s", error)
+                client.lose(LossReason.FAILED, "the comparison with the switch was not finished")
+                self._connected.clear()
+                continue
+            except StoreError as error:
+                log.error("the book cannot be opened: %s", error)
+                Event().wait(_LEASE_RETRY_S)
+                continue
+            self.waiting_for = None
+            self.reconciled.set()
+            log.info("%s: compared with the switch, %d calls live", self.node, sum(1 for _ in self.book.live()))
+            client.closed.wait()
+            self._connected.clear()
+
+    def _without_channel(self) -> list[Call]:
+        return [c for c in self.book.live() if c.origination is not None and not c.own.created_us]
+
+    def _open(self, client: EslClient) -> None:
+        node = self.settings.switch.name or client.api("switchname").strip()
+        if not node:
+            raise EslError("the switch does not tell its name")
+        self.waiting_for = f"the lease of {node}"
+        self._acquire(node)
+        self._refresh_rules()
+        self.waiting_for = "the live calls of before"
+        self.book.node = node
+        now = time.monotonic()
+        for call in self.storage.reads.live_calls(node):
+            self.book.restore(call, now)
+        self._supervisor.spawn("tracker", self.tracker.run)
+        self._opened = True
+
+    def _acquire(self, node: str) -> None:
+        told = False
+        while True:
+            try:
+                self.storage.lease.acquire(node, self.holder, time.time())
+                return
+            except LeaseHeld as error:
+                if not told:
+                    log.warning("%s; waiting for it", error)
+                    told = True
+                Event().wait(_LEASE_RETRY_S)
+
+    def _run_lease(self) -> None:
+        """Keep the lease; an engine that lost it must not write for that switch any longer."""
+        while True:
+            Event().wait(self.storage.lease.renew_every_s)
+            if not self._opened:
+                continue
+            try:
+                self.storage.lease.renew(self.node, self.holder, time.time())
+            except LeaseHeld as error:
+                self._supervisor.give_up("lease", str(error))
+                return
+            except StoreError as error:
+                log.warning("the lease of %s could not be renewed: %s", self.node, error)
+
+    def _run_rules(self) -> None:
+        while True:
+            Event().wait(_RULES_REFRESH_S)
+            if self._opened:
+                try:
+                    self._refresh_rules()
+                except StoreError as error:
+                    log.warning("tenants could not be read again: %s", error)
+
+    def _refresh_rules(self) -> None:
+        tenants, numbers = self.storage.accounts.directory()
+        default = self.settings.tracking.default_tenant
+        self.book.rules = Rules(default_tenant=tenants[default], tenants=tenants, numbers=numbers)
+
+    # -- ends and suspicions -------------------------------------------------------------------------------------------
+
+    def _over(self, call: Call) -> None:
+        if call.origination is not None:
+            self.originator.on_over(call)
+
+    def _suspect(self, uuid: str) -> None:
+        try:
+            self._suspects.put_nowait(uuid)
+        except Full:
+            log.debug("too many suspects; %s is asked for again later", uuid)
+
+    def _run_suspects(self) -> None:
+        while True:
+            uuid = self._suspects.get()
+            if self.link.ready:
+                try:
+                    self._reconciler.verify(self.link, [uuid])
+                except EslError as error:
+                    log.debug("%s could not be asked for: %s", uuid, error)
+
+
+def _variables(settings: Settings) -> Variables:
+    t = settings.tracking
+    return Variables(
+        agents=tuple(t.agent_variables), tenant=t.tenant_variable, campaign=t.campaign_variable, lead=t.lead_variable
+    )
+
+
+def _timing(settings: Settings) -> Timing:
+    return Timing(
+        tenant_hold_s=settings.tracking.tenant_hold_s,
+        job_grace_s=settings.originate.job_grace_s,
+        overlong_after_s=settings.tracking.overlong_after_s,
+    )
+
+
+def _link_settings(settings: Settings) -> LinkSettings:
+    e = settings.esl
+    return LinkSettings(
+        host=e.host,
+        port=e.port,
+        password=e.password.get_secret_value(),
+        connect_timeout_s=e.connect_timeout_s,
+        command_timeout_s=e.command_timeout_s,
+        heartbeat_timeout_s=e.heartbeat_timeout_s,
+        backoff_min_s=e.backoff_min_s,
+        backoff_max_s=e.backoff_max_s,
+    )
+
+
+def _gauges(engine: Engine) -> None:
+    """What is read off the engine when the metrics are scraped."""
+    m, intake, link = engine.metrics, engine.intake, engine.link
+
+    def by_status() -> list[tuple[tuple[str, ...], float]]:
+        found = dict.fromkeys(("dialing", "ringing", "answered"), 0)
+        for call in engine.book.live():
+            own = call.own
+            found["answered" if own.answered_us else "ringing" if own.ring_us else "dialing"] += 1
+        return [((status,), float(n)) for status, n in found.items()]
+
+    def labelled(counts: Callable[[], dict[str, int]]) -> Callable[[], list[tuple[tuple[str, ...], float]]]:
+        return lambda: [((name,), float(n)) for name, n in counts().items()]
+
+    m.gauge("callengine_live_calls", "Calls that are not over.", by_status, ("status",))
+    m.gauge(
+        "callengine_esl_state",
+        "1 for the state that the event socket is in.",
+        labelled(lambda: {s.value: int(s is link.state) for s in LinkState}),
+        ("state",),
+    )
+    m.gauge("callengine_ready", "1 when connected, leased and compared with the switch.", lambda: float(engine.ready))
+    m.gauge("callengine_esl_connects", "Connections made since the start.", lambda: float(link.connects))
+    m.gauge(
+        "callengine_esl_losses",
+        "Connections lost since the start, by reason.",
+        labelled(lambda: {r.value: link.losses[r] for r in LossReason}),
+        ("reason",),
+    )
+    m.gauge("callengine_intake_events", "Events that wait for the tracker.", lambda: float(len(intake)))
+    m.gauge("callengine_intake_bytes", "The same in bytes.", lambda: float(intake.bytes))
+    m.gauge("callengine_intake_oldest_seconds", "How long the oldest of them has waited.", lambda: intake.oldest_age_s)
+    m.gauge("callengine_intake_overflows", "Connections given up since the intake was full.", lambda: float(intake.overflows))
+    m.gauge("callengine_dropped_facts", "Facts dropped that no channel's creation explained.", lambda: float(engine.book.dropped_facts))
+    m.gauge("callengine_writer_depth", "Rows that wait to be committed.", lambda: float(engine.writer.depth))
+    m.gauge("callengine_writer_commit_age_seconds", "Since the last commit.", lambda: engine.writer.last_commit_age_s)

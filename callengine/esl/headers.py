@@ -1,0 +1,340 @@
+"""Events of the event socket as facts. The one module that knows FreeSWITCH's header names.
+
+An event is decoded straight into the fact it states: msgspec reads the headers that make up the fact and skips the rest
+unbuilt; what is read costs by the header. What it refuses (bytes that are no UTF-8, an array where a string is expected,
+an empty number) goes through a slower full decode. Header names: switch_event.c, switch_channel.c
+(``switch_channel_event_set_basic_data``), switch_caller.c, mod_sofia, mod_callcenter, mod_loopback; variables carry the
+prefix ``variable_``.
+
+Text that JSON or a database would refuse is mended here: what is no UTF-8, NUL, and halves of surrogate pairs become
+U+FFFD.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from operator import attrgetter
+from typing import Any, Final, NamedTuple, cast
+from urllib.parse import unquote_to_bytes
+
+import msgspec
+import orjson
+
+from callengine.calls import facts
+from callengine.calls.facts import ChannelFact, Fact, Heartbeat, JobAnswered, Micros, SwitchShutdown
+from callengine.errors import MalformedEvent
+
+_HEADERS: Final[dict[str, str]] = {
+    "uuid": "Unique-ID",
+    "core_uuid": "Core-UUID",
+    "at_us": "Event-Date-Timestamp",
+    "created_us": "Caller-Channel-Created-Time",
+    "progress_us": "Caller-Channel-Progress-Time",
+    "progress_media_us": "Caller-Channel-Progress-Media-Time",
+    "answered_us": "Caller-Channel-Answered-Time",
+    "bridged_us": "Caller-Channel-Bridged-Time",
+    "hangup_us": "Caller-Channel-Hangup-Time",
+    "hangup_cause": "Hangup-Cause",
+    "direction": "Call-Direction",
+    "channel_name": "Channel-Name",
+    "caller_number": "Caller-Caller-ID-Number",
+    "caller_name": "Caller-Caller-ID-Name",
+    "callee_number": "Caller-Destination-Number",
+    "other_uuid": "Other-Leg-Unique-ID",
+    "originator": "variable_originator",
+    "loopback_leg": "variable_loopback_leg",
+    "loopback_other": "variable_other_loopback_leg_uuid",
+    "queue_side": "variable_cc_side",
+    "queue_member": "variable_cc_member_session_uuid",
+    "queue": "variable_cc_queue",
+    "user_name": "variable_user_name",
+    "own_agent": "variable_callengine_agent_id",
+    "voice_agent": "variable_callengine_voice_agent",
+    "gateway": "variable_sip_gateway_name",
+    "sip_call_id": "variable_sip_call_id",
+    "sip_term_status": "variable_sip_term_status",
+    "sip_failure_status": "variable_sip_invite_failure_status",
+    "sip_disposition": "variable_sip_hangup_disposition",
+    "amd_result": "variable_amd_result",
+    "bridge_a": "Bridge-A-Unique-ID",
+    "bridge_b": "Bridge-B-Unique-ID",
+    "bridged_to": "variable_bridge_to",
+    "path": "Record-File-Path",
+    "duration_ms": "variable_record_ms",
+    "discarded": "variable_RECORD_DISCARDED",
+}
+# Once a channel that the switch dialled has answered, the plain headers show the number dialled.
+_ORIGINAL: Final = {
+    "caller_number": "Caller-Orig-Caller-ID-Number",
+    "caller_name": "Caller-Orig-Caller-ID-Name",
+}
+
+_CHANNEL_EVENTS: Final[dict[str, type[ChannelFact]]] = {
+    "CHANNEL_CREATE": facts.LegCreated,
+    "CHANNEL_PROGRESS": facts.LegRang,
+    "CHANNEL_PROGRESS_MEDIA": facts.LegRang,
+    "CHANNEL_ANSWER": facts.LegAnswered,
+    "CHANNEL_BRIDGE": facts.LegBridged,
+    "CHANNEL_UNBRIDGE": facts.LegUnbridged,
+    "CHANNEL_HOLD": facts.LegHeld,
+    "CHANNEL_UNHOLD": facts.LegUnheld,
+    "CHANNEL_HANGUP": facts.LegHungUp,
+    "CHANNEL_HANGUP_COMPLETE": facts.LegEnded,
+    "CHANNEL_DESTROY": facts.LegDestroyed,
+    "CHANNEL_DATA": facts.LegListed,
+    "RECORD_START": facts.RecordingStarted,
+    "RECORD_STOP": facts.RecordingStopped,
+}
+
+SUBSCRIBED_EVENTS: Final[tuple[str, ...]] = (
+    *(name for name in _CHANNEL_EVENTS if name != "CHANNEL_DATA"),
+    "BACKGROUND_JOB",
+    "HEARTBEAT",
+    "SHUTDOWN",
+)
+
+# switch_core_session.c: a session's id has room for no more.
+_MAX_UUID_CHARS: Final = 256
+_TRUE: Final = frozenset({"true", "1", "yes", "on"})
+_UNFIT: Final = re.compile("[\0\ud800-\udfff]")
+_TEXT: Final[Any] = str | None
+
+
+class Variables(msgspec.Struct, frozen=True, kw_only=True):
+    """Which channel variables name the agent (the first set counts), the tenant, the campaign and the lead."""
+
+    agents: tuple[str, ...] = ("callengine_agent_id", "cc_agent", "dialed_user")
+    tenant: str = "callengine_tenant"
+    campaign: str = "callengine_campaign_id"
+    lead: str = "callengine_lead_id"
+
+
+class _JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    job_uuid: str = msgspec.field(name="Job-UUID", default="")
+    text: str = msgspec.field(name="_body", default="")
+    core_uuid: str = msgspec.field(name="Core-UUID", default="")
+    at_us: Micros = msgspec.field(name="Event-Date-Timestamp", default=0)
+
+    def fact(self) -> Fact:
+        text = self.text.strip().replace("\0", "\ufffd")
+        return JobAnswered(job_uuid=self.job_uuid, text=text, core_uuid=self.core_uuid, at_us=self.at_us)
+
+
+class _HeartbeatEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    core_uuid: str = msgspec.field(name="Core-UUID", default="")
+    at_us: Micros = msgspec.field(name="Event-Date-Timestamp", default=0)
+    session_count: int | None = msgspec.field(name="Session-Count", default=None)
+
+    def fact(self) -> Fact:
+        return Heartbeat(core_uuid=self.core_uuid, at_us=self.at_us, session_count=self.session_count)
+
+
+class _ShutdownEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    core_uuid: str = msgspec.field(name="Core-UUID", default="")
+    at_us: Micros = msgspec.field(name="Event-Date-Timestamp", default=0)
+
+    def fact(self) -> Fact:
+        return SwitchShutdown(core_uuid=self.core_uuid, at_us=self.at_us)
+
+
+_OTHER_EVENTS: Final[dict[str, type[Any]]] = {
+    "BACKGROUND_JOB": _JobEvent,
+    "HEARTBEAT": _HeartbeatEvent,
+    "SHUTDOWN": _ShutdownEvent,
+}
+
+
+class _Reader(NamedTuple):
+    """How one event is read: into which type, from which headers, and what makes the fact of that."""
+
+    kind: type[Any]
+    headers: frozenset[str]
+    decode: Callable[[bytes], Any]
+    finish: Callable[[Any], Fact]
+
+
+def _reader(kind: type[Any], finish: Callable[[Any], Fact]) -> _Reader:
+    headers = frozenset(field.encode_name for field in msgspec.structs.fields(kind))
+    return _Reader(kind, headers, msgspec.json.Decoder(kind, strict=False).decode, finish)
+
+
+class _ChannelEvent:
+    """One channel event: its fact with a header to each field, and what is left to do after the decode.
+
+    Several variables may name the agent, each is read into a field; which of them counts is decided then. Where two
+    fields are configured to read the same header, it is decoded into the first of them and copied.
+    """
+
+    def __init__(
+        self, event: str, base: type[ChannelFact], headers: Mapping[str, str], agents: tuple[str, ...]
+    ) -> None:
+        self._event = event
+        self._stopped = issubclass(base, facts.RecordingStopped)
+        self._originals = list(_ORIGINAL.items()) if issubclass(base, facts.LegListed) else []
+        self._copies: list[tuple[str, str]] = []
+        self._fields: list[tuple[str, Any, Any]] = []
+        self._by_header: dict[str, str] = {}
+        own = {info.name for info in msgspec.structs.fields(base)}
+        read = {header for name, header in headers.items() if name in own}
+        named = [f"variable_{agent}" for agent in agents]
+        more = [header for header in dict.fromkeys(named) if header not in read]
+        headers = {**headers, "leg_agent": more[0] if more else "\0"}
+        for info in msgspec.structs.fields(base):
+            if info.name == "discarded":
+                self._read(info.name, headers[info.name])
+            else:
+                default = msgspec.NODEFAULT if info.required else info.default
+                self._read(info.name, headers[info.name], info.type, default)
+        for index, header in enumerate((*more[1:], *(header for _, header in self._originals))):
+            self._read(f"more_{index}", header)
+        self.kind = msgspec.defstruct(base.__name__, self._fields, bases=(base,), frozen=True, kw_only=True, gc=False)
+        # Where a fact without text is plain, nothing is left to do; `uuid` and `core_uuid` are looked at by themselves.
+        self._texts = tuple(name for name, kind, _ in self._fields if kind == _TEXT or name == "path")
+        self._get_texts = attrgetter(*self._texts)
+        self._agents = tuple(self._texts.index(self._by_header[header]) for header in named)
+        self._more = bool(self._copies or self._originals) or self._stopped
+
+    def _read(self, name: str, header: str, kind: Any = _TEXT, default: Any = None) -> None:
+        if header in self._by_header:
+            self._copies.append((name, self._by_header[header]))
+            header = f"\0{name}"  # no header is called that
+        self._by_header[header] = name
+        self._fields.append((name, kind, msgspec.field(default=default, name=header)))
+
+    def finish(self, decoded: Any) -> Fact:
+        """The fact itself. Raises MalformedEvent where it says of no channel, or not when."""
+        uuid = decoded.uuid
+        if not uuid or len(uuid) > _MAX_UUID_CHARS or "\0" in uuid or "\0" in decoded.core_uuid:
+            raise MalformedEvent(f"{self._event} without a usable Unique-ID")
+        if not decoded.at_us:
+            raise MalformedEvent(f"{self._event} without Event-Date-Timestamp")
+        texts = self._get_texts(decoded)
+        change: dict[str, Any] = {}
+        for text in texts:
+            if text is not None and "\0" in text:
+                texts = tuple(text and text.replace("\0", "\ufffd") for text in texts)
+                change.update(zip(self._texts, texts, strict=True))
+                break
+        for index in self._agents:
+            if texts[index]:
+                change["leg_agent"] = texts[index]
+                break
+        if self._more:
+            self._finish(decoded, dict(zip(self._texts, texts, strict=True)), change)
+        return cast(Fact, msgspec.structs.replace(decoded, **change) if change else decoded)
+
+    def _finish(self, decoded: Any, texts: Mapping[str, Any], change: dict[str, Any]) -> None:
+        for name, source in self._copies:
+            change[name] = texts[source]
+        for name, header in self._originals:
+            change[name] = texts[self._by_header[header]] or texts[name]
+        if self._stopped:
+            change["discarded"] = (decoded.discarded or "").lower() in _TRUE
+
+
+_NAME_PREFIX: Final = b'{"Event-Name":"'
+_NAME_AT: Final = len(_NAME_PREFIX)
+
+
+class Translator:
+    """Turns event bodies into facts. One per configuration; has no state but its decoders."""
+
+    def __init__(self, variables: Variables | None = None) -> None:
+        variables = variables or Variables()
+        headers = _HEADERS | {
+            "tenant": f"variable_{variables.tenant}",
+            "campaign": f"variable_{variables.campaign}",
+            "lead": f"variable_{variables.lead}",
+        }
+        self._readers: dict[bytes, _Reader] = {}
+        for event, base in _CHANNEL_EVENTS.items():
+            shape = _ChannelEvent(event, base, headers, variables.agents)
+            self._readers[event.encode()] = _reader(shape.kind, shape.finish)
+        for event, kind in _OTHER_EVENTS.items():
+            self._readers[event.encode()] = _reader(kind, kind.fact)
+
+    def json(self, body: bytes) -> Fact | None:
+        """The fact that a JSON event states, or None for an event that states none of ours.
+
+        Raises MalformedEvent where the body is no event.
+        """
+        if body.startswith(_NAME_PREFIX):
+            name = body[_NAME_AT : body.find(b'"', _NAME_AT)]
+            reader = self._readers.get(name)
+            if reader is not None:
+                try:
+                    decoded = reader.decode(body)
+                except (msgspec.MsgspecError, UnicodeDecodeError):
+                    return self.headers(_load(body))
+                return reader.finish(decoded)
+            if name.isalnum() or name.replace(b"_", b"").isalnum():
+                return None
+        return self.headers(_load(body))
+
+    def plain(self, body: bytes) -> Fact | None:
+        """The fact that a plain event states. Values are URL-encoded; a body follows behind an inner Content-Length.
+
+        Raises MalformedEvent where the body is no event.
+        """
+        return self.headers(parse_plain(body))
+
+    def headers(self, headers: Mapping[str, Any]) -> Fact | None:
+        """The fact that a full set of headers states. Raises MalformedEvent where they are no event's."""
+        name = headers.get("Event-Name")
+        if not isinstance(name, str) or not name:
+            raise MalformedEvent("event without Event-Name")
+        reader = self._readers.get(name.encode("utf-8", "replace"))
+        if reader is None:
+            return None
+        flat = {k: text for k, v in headers.items() if k in reader.headers and (text := _text(v))}
+        try:
+            decoded = msgspec.convert(flat, reader.kind, strict=False)
+        except msgspec.MsgspecError as error:
+            raise MalformedEvent(f"{name}: {error}") from None
+        return reader.finish(decoded)
+
+
+def _load(body: bytes) -> dict[str, Any]:
+    text = body.decode("utf-8", "replace")
+    try:
+        headers = orjson.loads(text)
+    except ValueError as error:
+        if "\\u" not in text:
+            raise MalformedEvent(f"event body is no JSON: {error}") from None
+        try:
+            headers = json.loads(text)  # takes half a surrogate pair, as orjson does not
+        except (ValueError, RecursionError):
+            raise MalformedEvent(f"event body is no JSON: {error}") from None
+    if not isinstance(headers, dict):
+        raise MalformedEvent("event body is no JSON object")
+    return headers
+
+
+def _text(value: Any) -> str:
+    """A header's value as text, empty where there is none. Of one that was set several times the first counts."""
+    if isinstance(value, list):
+        value = value[0] if value else None
+    if value is None:
+        return ""
+    return _UNFIT.sub("\ufffd", value if isinstance(value, str) else str(value))
+
+
+def parse_plain(body: bytes) -> dict[str, Any]:
+    """Headers of a plain event; ``_body`` holds what stands behind an inner Content-Length.
+
+    Each value is unquoted by itself, after the lines were split: a ``%0A`` in a caller's name forges no header.
+    """
+    head, _, rest = body.partition(b"\n\n")
+    headers: dict[str, Any] = {}
+    for line in head.split(b"\n"):
+        name, colon, value = line.partition(b": ")
+        if not colon:
+            continue
+        text = unquote_to_bytes(value).decode("utf-8", "replace")
+        headers[name.decode("utf-8", "replace")] = text[7:].split("|:") if text.startswith("ARRAY::") else text
+    length = headers.get("Content-Length")
+    if rest and isinstance(length, str) and length.isascii() and length.isdigit() and len(length) <= 10:
+        headers["_body"] = rest[: int(length)].decode("utf-8", "replace")
+    return headers

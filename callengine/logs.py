@@ -1,0 +1,56 @@
+"""Logging: lines for people on a terminal, JSON for machines. A record never spans lines, whatever a caller put into it."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import time
+
+import orjson
+
+from callengine.config.sections import Log
+
+_PLAIN = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
+def _escaped(text: str) -> str:
+    """Control characters as escapes: a caller's name must not forge a line, nor colour a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+class PlainFormatter(logging.Formatter):
+    """One line a record; a traceback follows it, indented."""
+
+    def __init__(self) -> None:
+        super().__init__(_PLAIN)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text."""
+        lines = super().format(record).split("\n")
+        return "\n    ".join(_escaped(line) for line in lines)
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as JSON."""
+        line = {
+            "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(line, default=str).decode()
+
+
+def set_up_logging(settings: Log) -> None:
+    """Log to stderr, in the form that the settings ask for; ``auto`` is text on a terminal and JSON elsewhere."""
+    as_json = settings.format == "json" or (settings.format == "auto" and not sys.stderr.isatty())
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if as_json else PlainFormatter())
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(settings.level.upper())

@@ -1,0 +1,132 @@
+"""Prometheus metrics. Every label has a closed set of values; what is outside it counts as ``other``."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+import callengine
+from callengine.calls.call import EventName
+from callengine.calls.causes import CAUSES
+from callengine.calls.machine import Effect, Published, Refused, Unattributed
+from callengine.calls.record import CallRecord
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+_SECONDS = (0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 45, 60)
+_TALK_SECONDS = (5, 15, 30, 60, 120, 180, 300, 600, 900, 1800, 3600, 7200)
+_FAST_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
+_ORIGINATE_RESULTS = frozenset({"sent", "queue_timeout", "cancelled", "unreachable", "refused", "queue_full"})
+
+
+class Gauge(NamedTuple):
+    """A gauge that is read when scraped. ``read`` returns (label values, value) pairs; without labels one empty tuple."""
+
+    name: str
+    help: str
+    labels: tuple[str, ...]
+    read: Callable[[], Iterable[tuple[tuple[str, ...], float]]]
+
+
+class _Gauges(Collector):
+    def __init__(self) -> None:
+        self.gauges: list[Gauge] = []
+
+    def collect(self) -> Iterator[Metric]:
+        for gauge in self.gauges:
+            family = GaugeMetricFamily(gauge.name, gauge.help, labels=gauge.labels)
+            for values, value in gauge.read():
+                family.add_metric(values, value)
+            yield family
+
+
+class Metrics:
+    """All of the engine's metrics, in a registry of their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self._gauges = _Gauges()
+        self.registry.register(self._gauges)
+        r = self.registry
+        self.calls = Counter("callengine_calls", "Calls that ended.", ["direction", "status"], registry=r)
+        self.hangups = Counter("callengine_hangups", "Ended calls by hangup cause.", ["cause"], registry=r)
+        self.originates = Counter("callengine_originates", "What became of originates.", ["result"], registry=r)
+        self.pdd = Histogram(
+            "callengine_pdd_seconds", "Post-dial delay: from dial to ring.", buckets=_SECONDS, registry=r
+        )
+        self.ring = Histogram("callengine_ring_seconds", "From ring to answer.", buckets=_SECONDS, registry=r)
+        self.talk = Histogram("callengine_talk_seconds", "From answer to hangup.", buckets=_TALK_SECONDS, registry=r)
+        self.events = Counter("callengine_events", "Facts taken in.", ["fact"], registry=r)
+        self.published = Counter("callengine_published", "Milestones told.", ["event"], registry=r)
+        self.corrections = Counter("callengine_corrections", "Calls corrected after their end was told.", registry=r)
+        self.refused = Counter("callengine_refused_transitions", "Refused transitions.", ["name"], registry=r)
+        self.unattributed = Counter("callengine_unattributed", "Unusable names on calls.", ["what"], registry=r)
+        self.poison = Counter("callengine_poison", "Events that could not be read and were set aside.", registry=r)
+        self.crashes = Counter("callengine_greenlet_crashes", "Greenlets that died and were restarted.", ["greenlet"], registry=r)
+        self.lag = Histogram(
+            "callengine_event_lag_seconds", "How long an event waited for the tracker.", buckets=_FAST_SECONDS, registry=r
+        )
+        self.commit = Histogram(
+            "callengine_commit_seconds", "How long a group of writes took to commit.", buckets=_FAST_SECONDS, registry=r
+        )
+        self.reconciled = Counter("callengine_reconciled", "What comparing with the switch found.", ["found"], registry=r)
+        self.gauge(
+            "callengine_build_info",
+            "Version of callengine and of Python.",
+            lambda: [((callengine.__version__, platform.python_version()), 1.0)],
+            ("version", "python"),
+        )
+
+    def gauge(
+        self,
+        name: str,
+        help: str,
+        read: Callable[[], Iterable[tuple[tuple[str, ...], float]]] | Callable[[], float],
+        labels: tuple[str, ...] = (),
+    ) -> None:
+        """Add a gauge that is read when scraped; without labels ``read`` returns its value."""
+
+        def rows() -> Iterable[tuple[tuple[str, ...], float]]:
+            got = read()
+            return [((), float(got))] if isinstance(got, int | float) else got
+
+        self._gauges.gauges.append(Gauge(name, help, labels, rows))
+
+    def count(self, effects: Iterable[Effect]) -> None:
+        """Count what a fact brought about."""
+        for effect in effects:
+            if isinstance(effect, Published):
+                self.published.labels(effect.event.value).inc()
+                if effect.event is EventName.ENDED:
+                    self._ended(effect.record)
+                elif effect.event is EventName.CORRECTED:
+                    self.corrections.inc()
+            elif isinstance(effect, Refused):
+                self.refused.labels(effect.refusal.name).inc()
+            elif isinstance(effect, Unattributed):
+                self.unattributed.labels(effect.what).inc()
+
+    def originated(self, result: str) -> None:
+        """Count what became of one originate."""
+        self.originates.labels(result if result in _ORIGINATE_RESULTS else "other").inc()
+
+    def _ended(self, record: CallRecord) -> None:
+        self.calls.labels(record.direction, record.status).inc()
+        cause = record.hangup_cause
+        self.hangups.labels("none" if cause is None else cause if cause in CAUSES else "other").inc()
+        for histogram, start_us, end_us in (
+            (self.pdd, record.dial_us, record.ring_us),
+            (self.ring, record.ring_us, record.answer_us),
+            (self.talk, record.answer_us, record.end_us),
+        ):
+            if start_us is not None and end_us is not None and end_us >= start_us:
+                histogram.observe((end_us - start_us) / 1_000_000)
+
+    def render(self) -> bytes:
+        """The exposition in Prometheus' text format."""
+        return generate_latest(self.registry)

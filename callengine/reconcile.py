@@ -1,0 +1,114 @@
+"""What we know of live calls against what the switch says, on every connection.
+
+We are subscribed before the switch's list is asked for, and its events are joined with what the list tells, in whatever
+order; only a channel that the switch denies is closed, and only after all events that came before the denial were applied.
+``show channels`` is a scoreboard that lags, so a channel missing there is asked for by name (mod_commands.c, uuid_exists).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+import gevent
+import orjson
+from gevent.pool import Pool
+
+from callengine.calls.facts import Fact, LegGone, LegListed
+from callengine.errors import EslError, MalformedEvent
+from callengine.esl import commands
+from callengine.esl.headers import Translator
+from callengine.metrics import Metrics
+from callengine.tracker import Tracker
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 32
+_DRAIN_S = 10.0
+
+
+class Asker(Protocol):
+    """Who can ask the switch."""
+
+    def api(self, command: str, *, timeout_s: float | None = None) -> str:
+        """The answer to an API command; raises EslError."""
+
+
+class Reconciler:
+    """Compares the book with the switch. ``adopting`` false leaves others' channels alone."""
+
+    def __init__(
+        self, tracker: Tracker, translator: Translator, metrics: Metrics, *, adopting: Callable[[], bool] = lambda: True
+    ) -> None:
+        self._tracker = tracker
+        self._translator = translator
+        self._metrics = metrics
+        self._adopting = adopting
+
+    def run(self, switch: Asker) -> None:
+        """Compare once. Raises EslError when the connection is lost meanwhile."""
+        book = self._tracker.book
+        ours = {leg.uuid for call in book.live() for leg in (call.own, *(p.leg for p in call.peers)) if leg.created_us}
+        ours -= {uuid for uuid in ours if (leg := book.leg(uuid)) is not None and leg.over}
+        listed = self._listed(switch)
+        dumps = [u for u in listed if u in ours or (self._adopting() and not book.knows(u))]
+        for fact in self._ask_all(dumps, lambda uuid: self._dump(switch, uuid)):
+            self._metrics.reconciled.labels("known" if book.knows(fact.uuid) else "adopted").inc()
+            self._tracker.take(fact)
+        self.verify(switch, ours.difference(listed))
+
+    def verify(self, switch: Asker, uuids: Iterable[str]) -> None:
+        """Close each of these channels that the switch denies to know."""
+        absent = [u for u in uuids if not self._exists(switch, u)]
+        if not absent:
+            return
+        before_us = self._tracker.switch_now_us()
+        self._drain()
+        for uuid in absent:
+            leg = self._tracker.book.leg(uuid)
+            if leg is None or leg.over or self._exists(switch, uuid):
+                continue
+            log.info("channel %s is gone and nobody stamped its end", uuid)
+            self._metrics.reconciled.labels("gone").inc()
+            self._tracker.take(LegGone(uuid=uuid, at_us=before_us, before_us=before_us))
+
+    def _listed(self, switch: Asker) -> set[str]:
+        answer = switch.api(commands.show_channels())
+        try:
+            rows = orjson.loads(answer.encode("utf-8", "replace")).get("rows", [])
+            return {row["uuid"] for row in rows if commands.is_uuid(row.get("uuid", ""))}
+        except (ValueError, AttributeError, TypeError, KeyError) as error:
+            raise EslError(f"show channels cannot be read: {type(error).__name__}") from None
+
+    def _dump(self, switch: Asker, uuid: str) -> Fact | None:
+        answer = switch.api(commands.uuid_dump(uuid))
+        if not answer.startswith("{"):
+            return None
+        try:
+            return self._translator.json(answer.encode("utf-8", "replace"))
+        except MalformedEvent as error:
+            log.warning("channel %s cannot be read: %s", uuid, error)
+            return None
+
+    @staticmethod
+    def _exists(switch: Asker, uuid: str) -> bool:
+        return switch.api(commands.uuid_exists(uuid)).strip() == "true"
+
+    @staticmethod
+    def _ask_all(uuids: list[str], ask: Callable[[str], Fact | None]) -> Iterable[LegListed]:
+        pool = Pool(_AT_ONCE)
+        try:
+            for fact in pool.imap_unordered(ask, uuids):
+                if isinstance(fact, LegListed):
+                    yield fact
+        finally:
+            pool.kill(block=False)
+
+    def _drain(self) -> None:
+        """Let the tracker apply everything that has arrived so far; bounded, since more keeps coming."""
+        goal = self._tracker.applied + len(self._tracker.intake)
+        until = time.monotonic() + _DRAIN_S
+        while self._tracker.applied < goal and time.monotonic() < until:
+            gevent.sleep(0.01)

@@ -1,0 +1,216 @@
+"""What is read of the store: calls, their timelines, campaigns, leads; always with the tenant whose they have to be.
+
+Calls are read with plain SQL into tuples, faster than models by far. Each method runs off the hub; StoreUnavailable.
+"""
+
+# ruff: noqa: S608  what is pasted into SQL here are our own constants; values are always parameters
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+import msgspec
+import peewee
+
+from callengine.calls.call import Call
+from callengine.calls.facts import Source
+from callengine.calls.leg import Note
+from callengine.calls.record import CallRecord
+from callengine.store import rows, schema, sql
+from callengine.store.database import Store
+from callengine.store.entities import Campaign, Lead
+
+log = logging.getLogger(__name__)
+
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+_EQUAL: Final = ("campaign_id", "lead_id", "agent_id", "status", "direction", "disposition")
+_LIVE_STATUSES: Final = frozenset({"dialing", "ringing", "answered", "agent_connected"})
+_MAX_TIMELINE: Final = 10_000
+_ORDER: Final = f"{schema.DIALLED} DESC, id DESC"
+_TIMEOUT_S: Final = 10.0
+_RESTART_TIMEOUT_S: Final = 60.0
+
+
+def is_uuid(text: str) -> bool:
+    """Whether ``text`` can be an id of ours at all: a UUID with hyphens."""
+    return _UUID.fullmatch(text) is not None
+
+
+class Reads:
+    """The reads. ``page`` counts from 1; totals are exact; a page past the end is empty, with the total."""
+
+    def __init__(self, store: Store, timeout_s: float = _TIMEOUT_S) -> None:
+        self._store = store
+        self._timeout_s = timeout_s
+        self._pack = rows.id_for(store.kind)
+        self._data_as_of: int | None = None
+        columns = rows.columns_for(store.kind)
+        self._one = store.sql(f"SELECT {columns} FROM call WHERE tenant_id = ? AND id = ?")
+        self._paged = rows.columns_for(store.kind, "page.")
+        cast = "::text" if store.kind == "postgres" else ""
+        self._timeline = store.sql(
+            "SELECT e.name, e.at_us, e.leg, e.source, e.detail FROM call JOIN call_event AS e ON e.call_id = call.id"
+            f" WHERE call.tenant_id = ? AND call.id = ? ORDER BY e.n LIMIT {_MAX_TIMELINE}"
+        )
+        # The empty text keeps SQLite off the index of (node, fs_uuid), which leads through all calls there ever were.
+        self._live = store.sql(f"SELECT id{cast}, state FROM call WHERE live AND node || '' = ? ORDER BY id")
+        self._by_channel = store.sql("SELECT state FROM call WHERE node = ? AND fs_uuid = ?")
+
+    @property
+    def data_as_of(self) -> int | None:
+        """Up to when the store had everything (µs, the engines' clock) at the last ``check``; None before the first."""
+        return self._data_as_of
+
+    def check(self) -> None:
+        """Raises StoreUnavailable where the database cannot be read; else brings ``data_as_of`` up to date."""
+        text = "SELECT min(data_as_of_us) FROM engine"
+        self._data_as_of = self._store.run(lambda db: sql.query(db, text).fetchone()[0], self._timeout_s)
+
+    # -- calls -------------------------------------------------------------------------------------------------------
+
+    def call(self, tenant_id: str, call_id: str) -> CallRecord | None:
+        """The call of that id, if it is the tenant's."""
+        if not is_uuid(call_id):
+            return None
+        return self._store.run(lambda db: self.record(db, tenant_id, call_id), self._timeout_s)
+
+    def record(self, db: peewee.Database, tenant_id: str, call_id: str) -> CallRecord | None:
+        """The same on the connection at hand, for use within a transaction."""
+        row = sql.query(db, self._one, (self._pack(tenant_id), self._pack(call_id))).fetchone()
+        return None if row is None else rows.record_from(row)
+
+    def calls(
+        self, tenant_id: str, filters: Mapping[str, str | int], page: int, page_size: int
+    ) -> tuple[list[CallRecord], int]:
+        """A page of calls and the total, of one moment: by dial time descending (null first), then id descending.
+
+        ``filters``: ``campaign_id``, ``lead_id``, ``agent_id``, ``status``, ``direction``, ``disposition`` (equal to),
+        ``dialed_after_us`` (from then on) and ``dialed_before_us`` (before it).
+        """
+        where, values = self._where(tenant_id, filters)
+        text = self._store.sql(
+            f"WITH total AS (SELECT count(*) AS n FROM call WHERE {where}),"
+            f" page AS (SELECT * FROM call WHERE {where} ORDER BY {_ORDER} LIMIT ? OFFSET ?)"
+            f" SELECT total.n, {self._paged} FROM total LEFT JOIN page ON TRUE"
+            f" ORDER BY {schema.DIALLED} DESC, page.id DESC"
+        )
+        bounds = (page_size, _offset(page, page_size))
+
+        def read(db: peewee.Database) -> tuple[list[CallRecord], int]:
+            found = sql.query(db, text, (*values, *values, *bounds)).fetchall()
+            return [rows.record_from(row[1:]) for row in found if row[1] is not None], found[0][0]
+
+        return self._store.run(read, self._timeout_s)
+
+    def _where(self, tenant_id: str, filters: Mapping[str, str | int]) -> tuple[str, list[Any]]:
+        parts, values = ["tenant_id = ?"], [self._pack(tenant_id)]
+        for name, value in filters.items():
+            if name in _EQUAL:
+                parts.append(f"{name} = ?")
+                values.append(value)
+                if name == "status" and value in _LIVE_STATUSES:
+                    parts.append("live")
+            elif name == "dialed_after_us":
+                parts.append(f"{schema.DIALLED} >= ? AND {schema.DIALLED} < {schema.NEVER_DIALLED}")
+                values.append(value)
+            elif name == "dialed_before_us":
+                parts.append(f"{schema.DIALLED} < ?")
+                values.append(value)
+            else:
+                raise ValueError(f"there is no filter {name!r}")
+        return " AND ".join(parts), values
+
+    def timeline(self, tenant_id: str, call_id: str) -> list[Note]:
+        """What happened to a call, in order. Empty where there is no such call of the tenant's."""
+        if not is_uuid(call_id):
+            return []
+        key = (self._pack(tenant_id), self._pack(call_id))
+        found = self._store.run(lambda db: sql.query(db, self._timeline, key).fetchall(), self._timeout_s)
+        return in_order([rows.note_from(row) for row in found])
+
+    # -- for a restart -----------------------------------------------------------------------------------------------
+
+    def live_calls(self, node: str) -> list[Call]:
+        """The calls of a switch that are not over, as they were last written."""
+
+        found = self._store.run(lambda db: sql.query(db, self._live, (node,)).fetchall(), _RESTART_TIMEOUT_S)
+        calls = []
+        for call_id, state in found:
+            try:
+                calls.append(rows.decode_state(state))
+            except msgspec.MsgspecError as error:
+                log.error("call %s cannot be restored: %s", schema.text_of(call_id), error)
+        return calls
+
+    def call_of_channel(self, node: str, fs_uuid: str) -> Call | None:
+        """The call whose own channel that is, also one that is long over."""
+        row = self._store.run(lambda db: sql.query(db, self._by_channel, (node, fs_uuid)).fetchone(), self._timeout_s)
+        return None if row is None else rows.decode_state(row[0])
+
+    # -- campaigns and leads -----------------------------------------------------------------------------------------
+
+    def campaign(self, tenant_id: str, campaign_id: str) -> Campaign | None:
+        """The campaign of that id, if it is the tenant's."""
+        model = schema.Campaign
+        query = _campaigns(tenant_id).where(model.id == campaign_id)
+        return next(iter(self._all(query, Campaign)), None)
+
+    def campaigns(self, tenant_id: str, page: int, page_size: int) -> tuple[list[Campaign], int]:
+        """The tenant's campaigns, the latest first."""
+        model = schema.Campaign
+        return self._page(_campaigns(tenant_id), (model.created_us.desc(), model.id), Campaign, page, page_size)
+
+    def lead(self, tenant_id: str, lead_id: str) -> Lead | None:
+        """The lead of that id, if it is the tenant's."""
+        return next(iter(self._all(_leads(tenant_id).where(schema.Lead.id == lead_id), Lead)), None)
+
+    def leads(self, tenant_id: str, campaign_id: str | None, page: int, page_size: int) -> tuple[list[Lead], int]:
+        """The tenant's leads, or those of one campaign, the latest first."""
+        model = schema.Lead
+        query = _leads(tenant_id)
+        if campaign_id is not None:
+            query = query.where(model.campaign_id == campaign_id)
+        return self._page(query, (model.created_us.desc(), model.id), Lead, page, page_size)
+
+    def _all(self, query: Any, kind: type[Any]) -> list[Any]:
+        return self._store.run(lambda db: [kind(**row) for row in query.dicts().execute(db)], self._timeout_s)
+
+    def _page(self, query: Any, order: Any, kind: type[Any], page: int, page_size: int) -> tuple[list[Any], int]:
+        wanted = query.order_by(*order).limit(page_size).offset(_offset(page, page_size))
+
+        def read(db: peewee.Database) -> tuple[list[Any], int]:
+            total = query.columns(peewee.fn.count(peewee.SQL("*"))).tuples().execute(db)[0][0]
+            return [kind(**row) for row in wanted.dicts().execute(db)], total
+
+        return self._store.run(read, self._timeout_s)
+
+
+def _campaigns(tenant_id: str) -> Any:
+    model = schema.Campaign
+    return model.select(model.id, model.name, model.created_us).where(model.tenant_id == tenant_id)
+
+
+def _leads(tenant_id: str) -> Any:
+    model = schema.Lead
+    columns = (model.id, model.campaign_id, model.name, model.phone_number, model.created_us)
+    return model.select(*columns).where(model.tenant_id == tenant_id)
+
+
+def _offset(page: int, page_size: int) -> int:
+    return min((page - 1) * page_size, schema.NEVER_DIALLED)
+
+
+def in_order(notes: list[Note]) -> list[Note]:
+    """By the switch's stamps. What our own clock stamped keeps its place behind what was known before it, since the two
+    clocks are never compared.
+    """
+    keyed: list[tuple[int, int, Note]] = []
+    before = 0
+    for n, note in enumerate(notes):
+        if note.source is not Source.CLOCK:
+            before = note.at_us
+        keyed.append((before, n, note))
+    return [note for _, _, note in sorted(keyed, key=lambda item: item[:2])]

@@ -1,0 +1,154 @@
+"""Between the domain and the rows: inserts that are built once, and tuples. The writer and the reads share it.
+
+The engine's columns are all fields of ``CallRecord`` up to ``seq``, and ``state``; those between them belong to people
+and to the analysis, and no upsert of ours ever touches them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeVar
+from uuid import UUID, uuid5
+
+import msgspec
+
+from callengine.calls.call import Call
+from callengine.calls.facts import Source
+from callengine.calls.leg import Note
+from callengine.calls.machine import Published
+from callengine.calls.record import CallRecord, record_of
+from callengine.store.schema import text_of
+from callengine.store.sql import Insert
+
+FIELDS: Final = CallRecord.__struct_fields__
+_ENGINE_FIELDS: Final = FIELDS[: FIELDS.index("seq") + 1]
+_JSON_AT: Final = FIELDS.index("agents")
+_SEQ_AT: Final = FIELDS.index("seq")
+_BOOLS: Final = tuple(FIELDS.index(name) for name in ("live", "overlong", "has_recording"))
+_COLUMNS: Final = (*_ENGINE_FIELDS, "state")
+_KEYS: Final = frozenset({"id", "node", "fs_uuid"})
+_MAX_INT: Final = (1 << 63) - 1
+
+encode_json: Final = msgspec.json.Encoder().encode
+_decode_list: Final = msgspec.json.Decoder(list[dict[str, Any]]).decode
+decode_state: Final = msgspec.json.Decoder(Call).decode
+decode_record: Final = msgspec.json.Decoder(CallRecord).decode
+
+Row = tuple[Any, ...]
+S = TypeVar("S", bound=msgspec.Struct)
+
+_updates = ", ".join(f"{c} = excluded.{c}" for c in _COLUMNS if c not in _KEYS)
+# Not only what is greater: most changes of a call publish nothing, and leave the count as it is.
+CALLS: Final = Insert("call", _COLUMNS, f"(id) DO UPDATE SET {_updates} WHERE excluded.seq >= call.seq")
+CAMPAIGNS: Final = Insert("campaign", ("tenant_id", "id", "created_us"), "DO NOTHING")
+EVENTS: Final = Insert("call_event", ("call_id", "n", "at_us", "name", "leg", "source", "detail"), "DO NOTHING")
+OUTBOX: Final = Insert(
+    "outbox", ("id", "call_id", "tenant_id", "seq", "event", "payload", "created_us"), "(id) DO NOTHING"
+)
+ENGINES: Final = Insert(
+    "engine",
+    ("node", "version", "data_as_of_us"),
+    "(node) DO UPDATE SET version = excluded.version, data_as_of_us = excluded.data_as_of_us",
+)
+
+
+def id_for(kind: str) -> Callable[[str], Any]:
+    """How an id is given to the driver: Postgres reads the text as a ``uuid``; SQLite gets its 16 bytes."""
+    return _text if kind == "postgres" else _bytes
+
+
+def _text(value: str) -> str:
+    return value
+
+
+def _bytes(value: str) -> bytes:
+    packed = bytes.fromhex(value.replace("-", ""))
+    if len(packed) != 16:
+        raise ValueError("an id has to be a UUID")
+    return packed
+
+
+def columns_for(kind: str, prefix: str = "") -> str:
+    """The columns of ``CallRecord`` to select, in its order; Postgres writes its ids out itself, in C."""
+    cast = "::text" if kind == "postgres" else ""
+    return ", ".join(f"{prefix}{c}{cast}" if c in {"id", "tenant_id"} else f"{prefix}{c}" for c in FIELDS)
+
+
+def call_row(call: Call, record: CallRecord | None, pack: Callable[[str], Any]) -> Row:
+    """The row of a call, for ``CALLS``."""
+    values = msgspec.structs.astuple(record_of(call) if record is None else record)
+    return (
+        pack(values[0]),
+        pack(values[1]),
+        *values[2:_JSON_AT],
+        *(encode_json(part).decode() for part in values[_JSON_AT:_SEQ_AT]),
+        values[_SEQ_AT],
+        encode_json(call).decode(),
+    )
+
+
+def event_row(call_id: Any, n: int, note: Note) -> Row:
+    """The row of a timeline's entry, for ``EVENTS``."""
+    return (call_id, n, note.at_us, note.name, note.leg, note.source.value, note.detail)
+
+
+def event_id_of(call_id: str, seq: int) -> str:
+    """The id under which a milestone is told: the same however often it is written or delivered."""
+    return str(uuid5(UUID(call_id), str(seq)))
+
+
+def outbox_row(published: Published, now_us: int, pack: Callable[[str], Any]) -> Row:
+    """The row of a milestone, for ``OUTBOX``."""
+    return (
+        pack(event_id_of(published.call_id, published.seq)),
+        pack(published.call_id),
+        pack(published.record.tenant_id),
+        published.seq,
+        published.event.value,
+        encode_json(published.record).decode(),
+        now_us,
+    )
+
+
+def cleaned(row: Row) -> Row:
+    """``row`` without what a database cannot hold: NUL, lone surrogates, integers beyond 64 bits."""
+    return tuple(_clean(value) for value in row)
+
+
+def cleaned_struct(struct: S) -> S:
+    """The same of a ``Call`` or a ``CallRecord``, in all its depth."""
+    return msgspec.convert(_clean(msgspec.to_builtins(struct)), type(struct))
+
+
+def _clean(value: Any) -> Any:
+    match value:
+        case str():
+            return value.replace("\0", "").encode("utf-8", "replace").decode()
+        case bool():
+            return value
+        case int():
+            return value if -_MAX_INT <= value <= _MAX_INT else 0
+        case dict():
+            return {key: _clean(part) for key, part in value.items()}
+        case list() | tuple():
+            return [_clean(part) for part in value]
+        case _:
+            return value
+
+
+def record_from(row: Sequence[Any]) -> CallRecord:
+    """The record from a row of ``columns_for``."""
+    values = list(row)
+    values[0] = text_of(values[0])
+    values[1] = text_of(values[1])
+    for at in _BOOLS:
+        values[at] = bool(values[at])
+    for at in range(_JSON_AT, _SEQ_AT):
+        values[at] = [] if values[at] == "[]" else _decode_list(values[at])
+    return CallRecord(**dict(zip(FIELDS, values, strict=True)))
+
+
+def note_from(row: Sequence[Any]) -> Note:
+    """The timeline's entry from (name, at_us, leg, source, detail)."""
+    name, at_us, leg, source, detail = row
+    return Note(name, at_us, leg, Source(source), detail)

@@ -1,0 +1,320 @@
+"""The writer: one greenlet that gathers what is dirty, one native thread that commits it. Handing over never waits.
+
+The row of a call is written whole, the last state wins, and what belongs to one call (row, timeline, outbox) is always
+committed together. A database that is away, locked or full loses nothing: a group is tried again until it is committed.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from itertools import islice
+from typing import Any, Final, TypeVar, cast
+
+import gevent
+import peewee
+from gevent.event import AsyncResult, Event
+from gevent.threadpool import ThreadPool
+
+from callengine.calls.call import Call
+from callengine.calls.machine import Noted, Published
+from callengine.calls.record import CallRecord
+from callengine.errors import StoreUnavailable
+from callengine.store.database import Store
+from callengine.store.group import Committer, Entry, Group, Job, Result
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_MAX_ENTRIES: Final = 2000
+_MAX_JOBS: Final = 1000
+_MAX_ROWS: Final = 1_000_000
+_BACKOFF_MIN_S: Final = 0.05
+_BACKOFF_MAX_S: Final = 2.0
+_IDLE_LOOK_S: Final = 5.0
+# Of the interval: half the processor time of committing each change at once, and four fifths of the bound are left.
+_GATHERED: Final = 0.2
+# What a row takes in memory, about; for the metric.
+_CALL_BYTES, _NOTE_BYTES, _PUBLISHED_BYTES = 4000, 300, 2500
+
+
+def _clock_us() -> int:
+    return time.time_ns() // 1000
+
+
+class Writer:
+    """``run`` is to be supervised (``once``: it ends after ``stop``); ``start`` runs it without a supervisor.
+
+    ``on_state(ok, reason)`` tells when the database stops or resumes taking writes, ``on_commit(seconds, rows)`` each
+    commit, ``on_refused(call_id, error)`` a row that no database would take. On the hub: they must not wait.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        on_state: Callable[[bool, str | None], None] | None = None,
+        on_commit: Callable[[float, int], None] | None = None,
+        on_refused: Callable[[str, str], None] | None = None,
+        now_us: Callable[[], int] = _clock_us,
+        max_rows: int = _MAX_ROWS,
+    ) -> None:
+        self._interval_s = store.settings.commit_interval_ms / 1000
+        self._on_state, self._on_commit, self._on_refused = on_state, on_commit, on_refused
+        self._now_us = now_us
+        self._committer = Committer(store)
+        self._thread: ThreadPool | None = None
+        self._running: AsyncResult[Any] | None = None
+        self._dirty: dict[str, Entry] = {}
+        self._jobs: deque[tuple[Job, Event]] = deque()
+        self._group: Group | None = None
+        self._waiters: list[tuple[int, Event]] = []
+        self._in_group: list[tuple[Job, Event]] = []
+        self._number = 0
+        self._rows = 0
+        self._failures = 0
+        self._greenlet: gevent.Greenlet[[], None] | None = None
+        self._stopping = False
+        self._stopped = Event()
+        self._work = Event()
+        self._urgent = Event()
+        self._committed_at = time.monotonic()
+        self.max_rows = max_rows
+        self.reason: str | None = None
+        """Why the database takes no writes at the moment; None while it does."""
+        self.commits = 0
+        self.refused = 0
+        """Calls that were set aside since no database would take them."""
+        self.dropped_notes = 0
+        """Entries of timelines that were dropped since far too many rows waited."""
+
+    # -- what is handed to it; none of it waits ----------------------------------------------------------------------
+
+    def put(self, call: Call, record: CallRecord | None = None) -> None:
+        """Mark a call's row dirty; the last state wins. Without ``record`` it is derived in the thread."""
+        entry = self._entry(call.id)
+        if entry.call is None:
+            self._rows += 1
+        entry.call, entry.record = call, record
+
+    def note(self, noted: Noted) -> None:
+        """Append to a call's timeline."""
+        if self._rows >= 2 * self.max_rows:
+            self.dropped_notes += 1
+            return
+        self._entry(noted.call_id).notes.append(noted.note)
+        self._rows += 1
+
+    def publish(self, published: Published) -> None:
+        """Put a milestone into the outbox, in the transaction of the call's row."""
+        self._entry(published.call_id).published.append(published)
+        self._rows += 1
+
+    def _entry(self, call_id: str) -> Entry:
+        entry = self._dirty.get(call_id)
+        if entry is None:
+            self._number += 1
+            entry = self._dirty[call_id] = Entry(self._number, call_id, self._now_us())
+            if not self._work.is_set():
+                self._work.set()
+        return entry
+
+    # -- what waits for it -------------------------------------------------------------------------------------------
+
+    def flush(self, timeout_s: float) -> None:
+        """Returns when all that was put before is committed. Raises StoreUnavailable if that takes longer."""
+        if not self._dirty and self._group is None:
+            return
+        done = Event()
+        self._waiters.append((self._number, done))
+        self._hurry()
+        if not done.wait(timeout_s):
+            self._waiters = [(number, event) for number, event in self._waiters if event is not done]
+            raise StoreUnavailable(self.reason or "it has not committed in time")
+
+    def execute(self, fn: Callable[[peewee.Database], T], timeout_s: float) -> T:
+        """The result of ``fn(db)``, run in the next transaction behind all that was put before, and committed.
+
+        Raises what ``fn`` raises (then nothing of it is kept), and StoreUnavailable. ``fn`` runs in the writer's
+        thread, again if the commit failed: it must change nothing but the database.
+        """
+        if len(self._jobs) >= _MAX_JOBS:
+            raise StoreUnavailable("too many writes wait for it")
+        job, done = Job(fn, self._number), Event()
+        self._jobs.append((job, done))
+        self._hurry()
+        if not done.wait(timeout_s):
+            job.given_up = True
+            raise StoreUnavailable(self.reason or "it has not committed in time")
+        if job.error is not None:
+            raise job.error
+        return cast(T, job.value)
+
+    def _hurry(self) -> None:
+        self._urgent.set()
+        self._work.set()
+
+    # -- what can be seen of it --------------------------------------------------------------------------------------
+
+    @property
+    def depth(self) -> int:
+        """Rows that wait to be committed, also those that are being committed."""
+        return self._rows
+
+    @property
+    def bytes(self) -> int:
+        """About what those take in memory."""
+        entries = [*self._dirty.values(), *(self._group.entries if self._group else ())]
+        return sum(
+            (e.call is not None) * _CALL_BYTES + len(e.notes) * _NOTE_BYTES + len(e.published) * _PUBLISHED_BYTES
+            for e in entries
+        )
+
+    @property
+    def full(self) -> bool:
+        """So much waits that nothing should be added that can wait elsewhere."""
+        return self._rows >= self.max_rows
+
+    @property
+    def last_commit_age_s(self) -> float:
+        """Since the last commit."""
+        return time.monotonic() - self._committed_at
+
+    @property
+    def oldest_age_s(self) -> float:
+        """How long the oldest of what waits has waited; 0 where nothing does."""
+        return max(self._now_us() - self.data_as_of, 0) / 1_000_000
+
+    @property
+    def data_as_of(self) -> int:
+        """The moment (µs, our clock) up to which the store has everything."""
+        if self._group is not None and self._group.entries:
+            return self._group.entries[0].since_us
+        for entry in self._dirty.values():
+            return entry.since_us
+        return self._now_us()
+
+    # -- life --------------------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Run in a greenlet of its own."""
+        self._greenlet = gevent.spawn(self.run)
+
+    def run(self) -> None:
+        """Commits until ``stop``. May be called again after it was killed: what was being committed is not lost."""
+        self._thread = self._thread or ThreadPool(1)
+        while True:
+            if self._group is None:
+                if not self._dirty and not self._jobs:
+                    if self._stopping:
+                        break
+                    self._work.clear()
+                    self._work.wait(_IDLE_LOOK_S)
+                    continue
+                self._gather()
+                self._take()
+            result = self._attempt()
+            if result.reason is None:
+                self._committed(result)
+            else:
+                self._failed(result.reason)
+                self._pause()
+        self._thread.spawn(self._committer.close).wait(1.0)
+        self._thread.kill()
+        self._thread = None
+        self._stopped.set()
+
+    def stop(self, timeout_s: float) -> bool:
+        """Commit what waits, then end. False if that was not done in time: what is left is lost with the process."""
+        self._stopping = True
+        self._hurry()
+        if self._stopped.wait(timeout_s):
+            return True
+        log.error(
+            "the writer did not finish within %g s: %d rows are not committed (%s)", timeout_s, self._rows, self.reason
+        )
+        return False
+
+    def _gather(self) -> None:
+        """Let what comes with the first come along; not if somebody waits, or if it has waited for the last commit."""
+        if self._stopping or self._jobs or self._waiters:
+            return
+        left_s = self._interval_s * _GATHERED - self.oldest_age_s
+        if left_s > 0:
+            self._urgent.clear()
+            self._urgent.wait(left_s)
+
+    def _take(self) -> None:
+        keys = list(islice(self._dirty, _MAX_ENTRIES))
+        entries = [self._dirty.pop(key) for key in keys]
+        upto = entries[-1].number if self._dirty else self._number
+        while self._jobs and self._jobs[0][0].mark <= upto and len(self._in_group) < _MAX_JOBS:
+            job = self._jobs.popleft()
+            if not job[0].given_up:
+                self._in_group.append(job)
+        self._group = Group(entries, [job for job, _ in self._in_group], self._now_us(), upto)
+
+    def _attempt(self) -> Result:
+        assert self._group is not None
+        assert self._thread is not None
+        if self._running is None:
+            self._running = self._thread.spawn(self._committer.commit, self._group)
+        self._running.wait()
+        running, self._running = self._running, None
+        return cast(Result, running.get())
+
+    def _committed(self, result: Result) -> None:
+        group, jobs = self._group, self._in_group
+        assert group is not None
+        self._group, self._in_group = None, []
+        size = sum(entry.size for entry in group.entries)
+        self._rows -= size
+        self._committed_at = time.monotonic()
+        self.commits += 1
+        self._failures = 0
+        for _, done in jobs:
+            done.set()
+        due = [event for number, event in self._waiters if number <= group.upto]
+        self._waiters = [(number, event) for number, event in self._waiters if number > group.upto]
+        for event in due:
+            event.set()
+        for call_id, error in result.refused:
+            self.refused += 1
+            log.error("the database refuses call %s (%s); it is set aside", call_id, error)
+            if self._on_refused is not None:
+                self._on_refused(call_id, error)
+        if self.reason is not None:
+            log.warning("the database takes writes again; %d rows wait", self._rows)
+            self._tell(None)
+        if self._on_commit is not None:
+            self._on_commit(result.seconds, size)
+
+    def _failed(self, reason: str) -> None:
+        self._failures += 1
+        if reason != self.reason:
+            log.error("the database takes no writes: %s; %d rows wait, nothing is lost", reason, self._rows)
+            self._tell(reason)
+        self._settle_jobs()
+
+    def _settle_jobs(self) -> None:
+        """After a failed attempt: who got an answer has it, who gave up is forgotten, the others are tried again."""
+        group = self._group
+        assert group is not None
+        for job, done in self._in_group:
+            if job.error is not None:
+                done.set()
+        self._in_group = [(job, done) for job, done in self._in_group if job.error is None and not job.given_up]
+        group.jobs = [job for job, _ in self._in_group]
+
+    def _tell(self, reason: str | None) -> None:
+        self.reason = reason
+        if self._on_state is not None:
+            self._on_state(reason is None, reason)
+
+    def _pause(self) -> None:
+        bound = min(_BACKOFF_MIN_S * 2 ** min(self._failures - 1, 10), _BACKOFF_MAX_S)
+        gevent.sleep(random.uniform(bound / 2, bound))  # noqa: S311  jitter, not a secret

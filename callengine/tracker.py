@@ -1,0 +1,158 @@
+"""From event bodies to committed rows: the one place where facts are applied to the book.
+
+``take`` is synchronous and yields to nobody, so any greenlet may call it; what it changes is marked dirty in the writer and
+committed by the writer's thread. An event that cannot be read is set aside and the next one taken.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import gevent
+
+from callengine.calls.book import Book, Outcome
+from callengine.calls.call import Call
+from callengine.calls.facts import Fact
+from callengine.calls.machine import Noted, Published, Refused
+from callengine.errors import MalformedEvent
+from callengine.esl.headers import Translator
+from callengine.esl.intake import IntakeQueue
+from callengine.metrics import Metrics
+
+log = logging.getLogger(__name__)
+
+_BATCH_EVENTS = 256
+_TURN_S = 0.002
+_TICK_S = 0.1
+
+
+class CallWriter(Protocol):
+    """What the tracker needs of the store's writer; nothing of it waits."""
+
+    def put(self, call: Call) -> None:
+        """Mark a call's row dirty; the last state wins."""
+
+    def note(self, noted: Noted) -> None:
+        """Append to a call's timeline."""
+
+    def publish(self, published: Published) -> None:
+        """Put a milestone into the outbox."""
+
+
+class Tracker:
+    """Applies facts to ``book`` and hands the results on. ``on_over(call)`` is called once for each call that ended."""
+
+    def __init__(
+        self,
+        book: Book,
+        intake: IntakeQueue,
+        translator: Translator,
+        writer: CallWriter,
+        metrics: Metrics,
+        *,
+        on_over: Callable[[Call], None] = lambda call: None,
+        on_suspect: Callable[[str], None] = lambda uuid: None,
+        on_poison: Callable[[bytes, str], None] = lambda body, reason: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.book = book
+        self.intake = intake
+        self.applied = 0
+        self.last_switch_us = 0
+        self.last_switch_s = 0.0
+        self._translator = translator
+        self._writer = writer
+        self._metrics = metrics
+        self._on_over = on_over
+        self._on_suspect = on_suspect
+        self._on_poison = on_poison
+        self._clock = clock
+        self._over: set[str] = set()
+        self._count_of: dict[type, Callable[[], None]] = {}
+        self._turn_began_s = 0.0
+
+    def switch_now_us(self) -> int:
+        """The switch's clock, as far as its last event tells, moved on by our monotonic clock; 0 before any event."""
+        if not self.last_switch_us:
+            return 0
+        return self.last_switch_us + int((self._clock() - self.last_switch_s) * 1_000_000)
+
+    def take(self, fact: Fact) -> None:
+        """Apply one fact. Never waits."""
+        self._settle(self.book.apply(fact, self._clock()))
+        count = self._count_of.get(type(fact))
+        if count is None:
+            count = self._count_of[type(fact)] = self._metrics.events.labels(type(fact).__name__).inc
+        count()
+
+    def release(self) -> None:
+        """Tell what still waits for a tenant's name: the process is about to end."""
+        self._settle(self.book.release())
+
+    def run(self) -> None:
+        """Work off the intake until killed."""
+        next_tick = self._clock()
+        while True:
+            waited_s = self.intake.oldest_age_s
+            batch = self.intake.get_batch(_BATCH_EVENTS, _TICK_S)
+            if batch:
+                self._metrics.lag.observe(waited_s)
+            self._turn_began_s = self._clock()
+            for body in batch:
+                self._one(body)
+                if self._clock() - self._turn_began_s > _TURN_S:
+                    gevent.sleep(0)
+                    self._turn_began_s = self._clock()
+            now = self._clock()
+            if now >= next_tick:
+                next_tick = now + _TICK_S
+                self._settle(self.book.tick(now))
+
+    def _one(self, body: bytes) -> None:
+        try:
+            fact = self._translator.json(body)
+        except MalformedEvent as error:
+            self._poison(body, str(error))
+            fact = None
+        if fact is not None:
+            try:
+                self.take(fact)
+            except Exception as error:
+                log.exception("a fact could not be applied; its event is set aside")
+                self._poison(body, f"{type(error).__name__} while applying it")
+            if fact.at_us > self.last_switch_us:
+                self.last_switch_us, self.last_switch_s = fact.at_us, self._clock()
+        self.applied += 1
+
+    def _poison(self, body: bytes, reason: str) -> None:
+        self._metrics.poison.inc()
+        self._on_poison(body, reason)
+
+    def _settle(self, outcome: Outcome) -> None:
+        for call in outcome.changed.values():
+            self._writer.put(call)
+            if call.over:
+                if call.id not in self._over:
+                    self._over.add(call.id)
+                    self._on_over(call)
+            else:
+                self._over.discard(call.id)
+        if outcome.effects:
+            self._hand_on(outcome)
+        for uuid in outcome.suspects:
+            self._on_suspect(uuid)
+        if len(self._over) > 2 * len(self.book.calls) + 1000:
+            self._over.intersection_update(self.book.calls)
+
+    def _hand_on(self, outcome: Outcome) -> None:
+        for effect in outcome.effects:
+            if isinstance(effect, Noted):
+                self._writer.note(effect)
+            elif isinstance(effect, Published):
+                self._writer.publish(effect)
+            elif isinstance(effect, Refused):
+                log.warning("refused %s of channel %s: %s", effect.refusal.name, effect.refusal.leg, effect.refusal.detail)
+        self._metrics.count(outcome.effects)

@@ -1,0 +1,110 @@
+"""What is open without a key tells no data."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+
+from callengine.api.services import Readiness
+from tests.api import fakes
+from tests.api.conftest import Ask
+from tests.api.fakes import ALICE, World
+
+
+def test_livez_is_one_word_whatever_is_away(world: World, client: FlaskClient) -> None:
+    world.away = True
+    response = client.get("/livez")
+    assert (response.status_code, response.text) == (200, "alive\n")
+
+
+def test_readyz_is_one_word_and_its_parts_need_a_key(world: World, alice: dict[str, str]) -> None:
+    world.key("webhooks-only", ALICE, "webhooks:read")
+    readiness = Readiness(True, {"esl": "connected"})
+    client = fakes.app(world, readiness=lambda: readiness).test_client()
+    assert (client.get("/readyz").status_code, client.get("/readyz").text) == (200, "ready\n")
+    assert client.get("/readyz", headers=alice).json == {"ready": True, "parts": {"esl": "connected"}}
+    detail: Any = client.get("/readyz", headers={"Authorization": "Bearer webhooks-only"}).json
+    assert detail["ready"] is True
+    assert client.get("/readyz", headers={"Authorization": "Bearer wrong"}).text == "ready\n"
+    readiness = Readiness(False, {"esl": "refused"})
+    assert (client.get("/readyz").status_code, client.get("/readyz").text) == (503, "unready\n")
+    assert client.get("/readyz", headers=alice).status_code == 503
+
+
+def test_readyz_is_told_also_without_a_database(world: World, client: FlaskClient) -> None:
+    world.away = True
+    assert client.get("/readyz", headers={"Authorization": "Bearer whoever"}).text == "ready\n"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"])
+def test_metrics_are_open_to_this_machine(client: FlaskClient, address: str) -> None:
+    response = client.get("/metrics", environ_base={"REMOTE_ADDR": address})
+    assert (response.status_code, response.text) == (200, "callengine_build_info 1.0\n")
+    assert response.content_type == "text/plain; version=0.0.4; charset=utf-8"
+
+
+@pytest.mark.parametrize(
+    ("address", "headers"),
+    [
+        ("192.0.2.1", {}),
+        ("", {}),
+        ("127.0.0.1", {"X-Forwarded-For": "192.0.2.1"}),
+        ("127.0.0.1", {"Forwarded": "for=192.0.2.1"}),
+        ("::ffff:192.0.2.1", {}),
+    ],
+)
+def test_metrics_need_the_token_from_elsewhere(client: FlaskClient, address: str, headers: dict[str, str]) -> None:
+    base = {"REMOTE_ADDR": address}
+    for given in ({}, {"Authorization": "Bearer wrong"}, {"Authorization": "Basic metrics-secret"}):
+        response = client.get("/metrics", environ_base=base, headers={**headers, **given})
+        assert (response.status_code, response.content_type) == (401, "application/problem+json")
+    given = {"Authorization": "Bearer metrics-secret"}
+    assert client.get("/metrics", environ_base=base, headers={**headers, **given}).status_code == 200
+
+
+def test_without_a_token_metrics_are_for_this_machine_only(world: World) -> None:
+    chosen = fakes.settings().model_copy(update={"metrics": type(fakes.settings().metrics)()})
+    client = fakes.app(world, chosen).test_client()
+    for given in ("Bearer ", "Bearer x", ""):
+        response = client.get("/metrics", environ_base={"REMOTE_ADDR": "192.0.2.1"}, headers={"Authorization": given})
+        assert response.status_code == 401
+
+
+@pytest.mark.parametrize("path", ["/", "/docs"])
+def test_pages_load_nothing_and_run_nothing(client: FlaskClient, path: str) -> None:
+    response = client.get(path)
+    assert response.status_code == 200
+    policy = response.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "<script" not in response.text
+    assert not re.search(r'(src|href)="(https?:)?//', response.text)
+    assert "style=" not in response.text
+
+
+def test_the_docs_have_every_operation(client: FlaskClient) -> None:
+    text = client.get("/docs").text
+    document: Any = client.get("/openapi.json").json
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            assert f'id="{operation["operationId"]}"' in text
+            assert f"{method.upper()} {path}" in text
+
+
+def test_every_answer_says_that_it_is_not_to_be_kept_or_sniffed(ask: Ask) -> None:
+    for line in (
+        "GET /",
+        "GET /livez",
+        "GET /v1/calls",
+        "GET /v1/calls/x",
+        "GET /nothing",
+        "PUT /v1/calls",
+        "POST /docs",
+    ):
+        headers = ask(line).headers
+        assert headers["Cache-Control"] == "no-store"
+        assert headers["X-Content-Type-Options"] == "nosniff"
+        assert headers["Referrer-Policy"] == "no-referrer"
+        assert "default-src 'none'" in headers["Content-Security-Policy"]

@@ -1,0 +1,16 @@
+"""What holds for every test: no setting of whoever runs them leaks in."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("STATE_DIRECTORY", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID"):
+        monkeypatch.delenv(name, raising=False)
+    for name in [name for name in os.environ if name.startswith("CALLENGINE_") and "__" in name]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("CALLENGINE_CONFIG", raising=False)

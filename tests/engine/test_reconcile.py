@@ -1,0 +1,112 @@
+"""What the switch lists against what the book holds, on a connection."""
+
+from __future__ import annotations
+
+import gevent
+import pytest
+from tests.engine.fakes import KeptWriter, Switch, event, headers
+
+from callengine.calls.book import Book
+from callengine.calls.machine import Rules
+from callengine.calls.record import record_of
+from callengine.errors import EslError
+from callengine.esl.headers import Translator
+from callengine.esl.intake import IntakeQueue
+from callengine.metrics import Metrics
+from callengine.reconcile import Reconciler
+from callengine.tracker import Tracker
+
+T = 1_795_343_615_000_000
+U = [f"00000000-0000-4000-8000-{i:012d}" for i in range(10)]
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.writer, self.intake, self.metrics = KeptWriter(), IntakeQueue(), Metrics()
+        self.book = Book("n1", Rules(default_tenant="t"))
+        self.translator = Translator()
+        self.tracker = Tracker(self.book, self.intake, self.translator, self.writer, self.metrics)
+        self.reconciler = Reconciler(self.tracker, self.translator, self.metrics)
+        self.worker = gevent.spawn(self.tracker.run)
+
+    def take(self, *bodies: bytes) -> None:
+        for body in bodies:
+            fact = self.translator.json(body)
+            assert fact is not None
+            self.tracker.take(fact)
+
+
+@pytest.fixture
+def rig() -> Rig:
+    return Rig()
+
+
+def test_a_call_that_began_while_we_were_away_is_adopted(rig: Rig) -> None:
+    rig.reconciler.run(Switch({U[0]: headers(U[0], T, answered=T + 1_000_000)}))
+    call = rig.book.call_of(U[0])
+    assert call is not None
+    record = record_of(call)
+    assert (record.dial_us, record.answer_us, record.status) == (T, T + 1_000_000, "answered")
+    assert [n.note.source for n in rig.writer.notes] == ["snapshot", "snapshot"]
+
+
+def test_what_a_known_call_missed_is_fetched(rig: Rig) -> None:
+    rig.take(event("CHANNEL_CREATE", headers(U[0], T)))
+    rig.reconciler.run(Switch({U[0]: headers(U[0], T, progress=T + 20_000, answered=T + 900_000)}))
+    record = record_of(rig.book.call_of(U[0]))  # type: ignore[arg-type]
+    assert (record.ring_us, record.answer_us, record.live) == (T + 20_000, T + 900_000, True)
+
+
+def test_a_call_that_is_gone_is_closed_without_an_invented_stamp(rig: Rig) -> None:
+    rig.take(event("CHANNEL_CREATE", headers(U[0], T)), event("CHANNEL_ANSWER", headers(U[0], T, answered=T + 500_000)))
+    rig.reconciler.run(Switch({}))
+    record = record_of(rig.book.call_of(U[0]))  # type: ignore[arg-type]
+    assert (record.status, record.end_us, record.hangup_cause, record.end_source) == ("completed", None, None, "bounds")
+    assert record.ended_after_us == T + 500_000
+
+
+def test_a_call_that_only_the_scoreboard_lost_goes_on(rig: Rig) -> None:
+    rig.take(event("CHANNEL_CREATE", headers(U[0], T)))
+    rig.reconciler.run(Switch({U[0]: headers(U[0], T)}, scoreboard=[]))
+    assert rig.book.call_of(U[0]).over is False  # type: ignore[union-attr]
+
+
+def test_a_call_that_only_the_scoreboard_still_has_is_no_call(rig: Rig) -> None:
+    rig.reconciler.run(Switch({}, scoreboard=[U[0]]))
+    assert not list(rig.book.live())
+
+
+def test_an_end_that_waits_in_the_intake_wins_over_bounds(rig: Rig) -> None:
+    rig.take(event("CHANNEL_CREATE", headers(U[0], T)))
+    switch = Switch({})
+    ended = event("CHANNEL_HANGUP_COMPLETE", headers(U[0], T, hangup=T + 7_000_000), **{"Hangup-Cause": "USER_BUSY"})
+    switch.before_answer = lambda command: command.startswith("show") and rig.intake.put_many([ended]) or None
+    rig.reconciler.run(switch)
+    record = record_of(rig.book.call_of(U[0]))  # type: ignore[arg-type]
+    assert (record.end_us, record.hangup_cause, record.end_source) == (T + 7_000_000, "USER_BUSY", "event")
+
+
+def test_legs_are_adopted_as_legs(rig: Rig) -> None:
+    a, b = headers(U[0], T, answered=T + 1), headers(U[1], T + 10, answered=T + 20)
+    b |= {"Call-Direction": "outbound", "Other-Leg-Unique-ID": U[0], "Other-Type": "originator"}
+    a |= {"Other-Leg-Unique-ID": U[1], "Other-Type": "originatee"}
+    rig.reconciler.run(Switch({U[1]: b, U[0]: a}))
+    (call,) = rig.book.live()
+    assert call.fs_uuid == U[0]
+    assert [leg["fs_uuid"] for leg in record_of(call).legs] == [U[1]]
+
+
+def test_a_lost_connection_ends_the_comparison(rig: Rig) -> None:
+    switch = Switch({})
+    switch.down = True
+    with pytest.raises(EslError):
+        rig.reconciler.run(switch)
+
+
+def test_a_list_that_cannot_be_read_is_said(rig: Rig) -> None:
+    class Garbled(Switch):
+        def api(self, command: str, *, timeout_s: float | None = None) -> str:
+            return "-ERR no"
+
+    with pytest.raises(EslError, match="show channels"):
+        rig.reconciler.run(Garbled({}))
