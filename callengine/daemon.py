@@ -21,8 +21,8 @@ from callengine.api.blueprint import create_app
 from callengine.api.server import ApiServer
 from callengine.api.services import Readiness, Services
 from callengine.config.settings import Settings
-from callengine.errors import ConfigurationError
 from callengine.engine import Engine, Storage
+from callengine.errors import ConfigurationError
 from callengine.logs import set_up_logging
 from callengine.metrics import Metrics
 from callengine.notify import Notifier
@@ -189,7 +189,11 @@ def _store_gauges(metrics: Metrics, store: Store, server: ApiServer) -> None:
         ("callengine_start_time_seconds", "When this process started, since the epoch.", lambda: started),
         ("callengine_reads_running", "Reads that run on the database.", lambda: float(store.reading)),
         ("callengine_reads_waiting", "Reads that wait for a connection.", lambda: float(store.waiting)),
-        ("callengine_read_failures", "Reads that ended without the database since the start.", lambda: float(store.failures)),
+        (
+            "callengine_read_failures",
+            "Reads that ended without the database since the start.",
+            lambda: float(store.failures),
+        ),
         ("callengine_http_connections", "HTTP connections that are open.", lambda: float(len(server.pool or ()))),
     ]
     for name, help_text, read in rows:

@@ -1,7 +1,7 @@
 """The engine: the link to one switch, the book of its calls, and what works on both.
 
-Started before the switch answers. The book opens once it is known which switch this is (``node``), this engine holds that
-switch's lease, and the live calls of an earlier life were loaded; until then events wait in the intake.
+Started before the switch answers. The book opens once it is known which switch this is (``node``), this engine holds
+that switch's lease, and the live calls of an earlier life were loaded; until then events wait in the intake.
 """
 
 from __future__ import annotations
@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 _RULES_REFRESH_S = 5.0
 _LEASE_RETRY_S = 2.0
 _MAX_SUSPECTS = 10_000
+# Commands of ours that wait for their reply at a time: one after the other, a tick of 20 ms each, makes 50 a second.
+_SENDERS = 16
 
 
 class Storage(NamedTuple):
@@ -92,7 +94,7 @@ class Engine:
             self.translator,
             self.writer,
             metrics,
-            on_over=self._over,
+            on_over=lambda call: self.originator.on_over(call),
             on_suspect=self._suspect,
             on_poison=self._quarantine.keep,
         )
@@ -138,6 +140,8 @@ class Engine:
         self._supervisor.spawn("rules", self._run_rules)
         self._supervisor.spawn("lease", self._run_lease)
         self._supervisor.spawn("originator", self.originator.run)
+        for number in range(_SENDERS):
+            self._supervisor.spawn(f"sender-{number}", self.originator.run_sender)
         self._supervisor.spawn("link", self.link.run, once=True)
 
     def stop(self, timeout_s: float) -> None:
@@ -248,10 +252,6 @@ class Engine:
 
     # -- ends and suspicions -------------------------------------------------------------------------------------------
 
-    def _over(self, call: Call) -> None:
-        if call.origination is not None:
-            self.originator.on_over(call)
-
     def _suspect(self, uuid: str) -> None:
         try:
             self._suspects.put_nowait(uuid)
@@ -329,7 +329,15 @@ def _gauges(engine: Engine) -> None:
     m.gauge("callengine_intake_events", "Events that wait for the tracker.", lambda: float(len(intake)))
     m.gauge("callengine_intake_bytes", "The same in bytes.", lambda: float(intake.bytes))
     m.gauge("callengine_intake_oldest_seconds", "How long the oldest of them has waited.", lambda: intake.oldest_age_s)
-    m.gauge("callengine_intake_overflows", "Connections given up since the intake was full.", lambda: float(intake.overflows))
-    m.gauge("callengine_dropped_facts", "Facts dropped that no channel's creation explained.", lambda: float(engine.book.dropped_facts))
+    m.gauge(
+        "callengine_intake_overflows",
+        "Connections given up since the intake was full.",
+        lambda: float(intake.overflows),
+    )
+    m.gauge(
+        "callengine_dropped_facts",
+        "Facts dropped that no channel's creation explained.",
+        lambda: float(engine.book.dropped_facts),
+    )
     m.gauge("callengine_writer_depth", "Rows that wait to be committed.", lambda: float(engine.writer.depth))
     m.gauge("callengine_writer_commit_age_seconds", "Since the last commit.", lambda: engine.writer.last_commit_age_s)

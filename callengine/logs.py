@@ -1,4 +1,7 @@
-"""Logging: lines for people on a terminal, JSON for machines. A record never spans lines, whatever a caller put into it."""
+"""Logging: lines for people on a terminal, JSON for machines.
+
+A record never spans lines, whatever a caller put into it.
+"""
 
 from __future__ import annotations
 

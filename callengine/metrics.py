@@ -25,7 +25,7 @@ _ORIGINATE_RESULTS = frozenset({"sent", "queue_timeout", "cancelled", "unreachab
 
 
 class Gauge(NamedTuple):
-    """A gauge that is read when scraped. ``read`` returns (label values, value) pairs; without labels one empty tuple."""
+    """A gauge that is read when scraped; ``read`` returns (label values, value) pairs, one empty tuple without labels."""
 
     name: str
     help: str
@@ -67,14 +67,21 @@ class Metrics:
         self.refused = Counter("callengine_refused_transitions", "Refused transitions.", ["name"], registry=r)
         self.unattributed = Counter("callengine_unattributed", "Unusable names on calls.", ["what"], registry=r)
         self.poison = Counter("callengine_poison", "Events that could not be read and were set aside.", registry=r)
-        self.crashes = Counter("callengine_greenlet_crashes", "Greenlets that died and were restarted.", ["greenlet"], registry=r)
+        self.crashes = Counter(
+            "callengine_greenlet_crashes", "Greenlets that died and were restarted.", ["greenlet"], registry=r
+        )
         self.lag = Histogram(
-            "callengine_event_lag_seconds", "How long an event waited for the tracker.", buckets=_FAST_SECONDS, registry=r
+            "callengine_event_lag_seconds",
+            "How long an event waited for the tracker.",
+            buckets=_FAST_SECONDS,
+            registry=r,
         )
         self.commit = Histogram(
             "callengine_commit_seconds", "How long a group of writes took to commit.", buckets=_FAST_SECONDS, registry=r
         )
-        self.reconciled = Counter("callengine_reconciled", "What comparing with the switch found.", ["found"], registry=r)
+        self.reconciled = Counter(
+            "callengine_reconciled", "What comparing with the switch found.", ["found"], registry=r
+        )
         self.gauge(
             "callengine_build_info",
             "Version of callengine and of Python.",
@@ -85,7 +92,7 @@ class Metrics:
     def gauge(
         self,
         name: str,
-        help: str,
+        help: str,  # noqa: A002  Prometheus' own word
         read: Callable[[], Iterable[tuple[tuple[str, ...], float]]] | Callable[[], float],
         labels: tuple[str, ...] = (),
     ) -> None:

@@ -1,8 +1,9 @@
 """What we know of live calls against what the switch says, on every connection.
 
-We are subscribed before the switch's list is asked for, and its events are joined with what the list tells, in whatever
-order; only a channel that the switch denies is closed, and only after all events that came before the denial were applied.
-``show channels`` is a scoreboard that lags, so a channel missing there is asked for by name (mod_commands.c, uuid_exists).
+We are subscribed before the switch's list is asked for, and its events are joined with what the list tells, in
+whatever order; only a channel that the switch denies is closed, and only after all events that came before the denial
+were applied. ``show channels`` is a scoreboard that lags, so a channel missing there is asked for by name
+(mod_commands.c, uuid_exists).
 """
 
 from __future__ import annotations

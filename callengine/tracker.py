@@ -1,7 +1,7 @@
 """From event bodies to committed rows: the one place where facts are applied to the book.
 
-``take`` is synchronous and yields to nobody, so any greenlet may call it; what it changes is marked dirty in the writer and
-committed by the writer's thread. An event that cannot be read is set aside and the next one taken.
+``take`` is synchronous and yields to nobody, so any greenlet may call it; what it changes is marked dirty in the writer
+and committed by the writer's thread. An event that cannot be read is set aside and the next one taken.
 """
 
 from __future__ import annotations
@@ -154,5 +154,7 @@ class Tracker:
             elif isinstance(effect, Published):
                 self._writer.publish(effect)
             elif isinstance(effect, Refused):
-                log.warning("refused %s of channel %s: %s", effect.refusal.name, effect.refusal.leg, effect.refusal.detail)
+                log.warning(
+                    "refused %s of channel %s: %s", effect.refusal.name, effect.refusal.leg, effect.refusal.detail
+                )
         self._metrics.count(outcome.effects)

@@ -69,7 +69,11 @@ def test_one_module_names_event_headers() -> None:
     for path in (ROOT / "callengine").rglob("*.py"):
         if path.name == "headers.py" or "standin" in path.parts:
             continue
-        strings = {n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+        strings = {
+            n.value
+            for n in ast.walk(ast.parse(path.read_text()))
+            if isinstance(n, ast.Constant) and isinstance(n.value, str)
+        }
         assert not [s for s in strings if s.startswith(telling)], path
 
 

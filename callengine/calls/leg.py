@@ -199,7 +199,8 @@ def merge(leg: Leg, fact: ChannelFact) -> Merged:
         if isinstance(fact, _CLOSING):
             _take_end(life, fact, change, notes, refusals)
         elif isinstance(fact, LegHungUp):
-            _take_cause(life, fact, change, refusals)
+            if not life.gone:  # what was told as gone is corrected in one piece, by the completion
+                _take_cause(life, fact, change, refusals)
             if not life.hung_up_at_us:
                 change["hung_up_at_us"] = fact.at_us
                 notes.append(Note("hung_up", fact.at_us, leg.uuid, fact.source, fact.hangup_cause))

@@ -25,7 +25,7 @@ from callengine.calls.facts import (
     RecordingStopped,
 )
 from callengine.calls.leg import Leg, Note, Refusal
-from callengine.calls.record import CallRecord, finality, milestones, record_of
+from callengine.calls.record import CallRecord, finality, last_word_is_due, milestones, record_of
 from callengine.calls.tenancy import Rules as Rules
 from callengine.calls.tenancy import Unattributed as Unattributed
 from callengine.calls.tenancy import attribute
@@ -123,17 +123,23 @@ def _too_many(what: str, fact: ChannelFact, value: str) -> Refusal:
     return Refusal(f"too_many_{what}", fact.uuid, fact.at_us, fact.source, value)
 
 
-def recording(call: Call, fact: ChannelFact) -> Recording | None:
+def _recording(call: Call, fact: ChannelFact) -> Recording | None:
     """The call's recording that the fact is about, if it knows it: by path and leg."""
     path = fact.path if isinstance(fact, RecordingStarted | RecordingStopped) else None
     return next((r for r in call.recordings if r.path == path and r.leg == fact.uuid), None)
+
+
+def may_be_recorded(call: Call, fact: ChannelFact) -> bool:
+    """Whether a recording of a channel that is not the call's, but was bridged to it, is one of this call."""
+    ended_us = call.own.hangup_us
+    return _recording(call, fact) is not None or not ended_us or fact.at_us <= ended_us
 
 
 def recorded(call: Call, fact: ChannelFact) -> Step:
     """Starting again over the same file makes it one recording still."""
     if not isinstance(fact, RecordingStarted | RecordingStopped) or not fact.path:
         return Step(call, [])
-    known = recording(call, fact)
+    known = _recording(call, fact)
     if known is None and len(call.recordings) >= MAX_RECORDINGS:
         return Step(call, [], _too_many("recordings", fact, fact.path))
     fresh = known or Recording(path=fact.path, leg=fact.uuid)
@@ -202,7 +208,7 @@ def originated(call: Call, fact: OriginateSent | OriginateAbandoned | JobAnswere
 def settle(call: Call, rules: Rules, our_us: int, *, release: bool = False) -> tuple[Call, list[Effect]]:
     """Attribute the call, then tell whatever became due. ``our_us`` is our clock, for an end that no channel stamps.
 
-    ``release``: the wait for a tenant's name is over.
+    ``release``: nothing is waited for any longer, neither a tenant's name nor who hung up.
     """
     effects: list[Effect] = []
     call, unknown = attribute(call, rules)
@@ -224,6 +230,8 @@ def settle(call: Call, rules: Rules, our_us: int, *, release: bool = False) -> t
         due, events = Told.NOTHING, [EventName.CORRECTED]
     else:
         due = milestones(call) & ~told
+        if due & Told.ENDED and not release and last_word_is_due(call):
+            due &= ~Told.ENDED
         if not due:
             return call, effects
         record = record_of(call)
@@ -232,7 +240,10 @@ def settle(call: Call, rules: Rules, our_us: int, *, release: bool = False) -> t
     seq = call.seq
     for event in events:
         seq += 1
-        effects.append(Published(call.id, event, seq, replace(record, seq=seq)))
+        # Each milestone has a record of its own: what is told must not change under those who tell it.
+        record = record if seq == call.seq + 1 else replace(record)
+        record.seq = seq
+        effects.append(Published(call.id, event, seq, record))
     return replace(call, told=told | due, told_of=final, seq=seq), effects
 
 

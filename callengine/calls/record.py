@@ -195,18 +195,32 @@ def _hangup_by(call: Call) -> str | None:
     far, near = ("caller", "callee") if own.direction == "inbound" else ("callee", "caller")
     if own.sip_disposition in _FAR_END:
         return far
-    last = max(call.bridges, key=_bridge_order, default=None)
-    if last is None or not own.answered_us:
-        return "switch"
-    peer = call.peer(last.other)
+    last = _last_bridge(call)
+    peer = call.peer(last.other) if last is not None else None
     if (
-        peer is not None
+        last is not None
+        and peer is not None
         and peer.leg.sip_disposition in _FAR_END
         and 0 < peer.leg.hangup_us <= own.hangup_us
         and not _parted_before_end(call, last)
     ):
         return near
     return "switch"
+
+
+def last_word_is_due(call: Call) -> bool:
+    """Whether a call that is over waits for the end of whom it was bridged to, which is under way and tells who hung up."""
+    own = call.own
+    if not call.bridges or own.sip_disposition is None or own.sip_disposition in _FAR_END:
+        return False
+    last = _last_bridge(call)
+    peer = call.peer(last.other) if last is not None else None
+    return peer is not None and peer.leg.hanging_up
+
+
+def _last_bridge(call: Call) -> Bridge | None:
+    """The bridge that the call ended in, if it was answered."""
+    return max(call.bridges, key=_bridge_order, default=None) if call.own.answered_us else None
 
 
 def _parted_before_end(call: Call, bridge: Bridge) -> bool:
@@ -336,10 +350,13 @@ def milestones(call: Call) -> int:
 
 
 def finality(record: CallRecord) -> tuple[str | int | None, ...]:
-    """What a reader was told at the end of a call; where it changes later, that is a correction."""
+    """What a reader was told at the end of a call; where it changes later, that is a correction.
+
+    A call that was told as ended and lives again is corrected by what it becomes, not by how it is about to end.
+    """
     return (
         record.status,
-        record.hangup_cause,
+        None if record.live else record.hangup_cause,
         record.dial_us,
         record.ring_us,
         record.answer_us,

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
-from callengine.cli.exits import NOT_FOUND, OK, Failed
+from callengine.cli.exits import NOT_FOUND, OK, UNAVAILABLE, Failed
 from callengine.cli.output import print_json, say, table
 from callengine.cli.parser import Commands, Parser, config_option, json_option, whole
-from callengine.cli.settings import load_settings
+from callengine.cli.settings import is_missing, load_settings
 
 if TYPE_CHECKING:
     from callengine.store.accounts import Accounts
@@ -130,8 +130,11 @@ class _Store(NamedTuple):
 
 
 @contextmanager
-def _opened(args: argparse.Namespace) -> Iterator[_Store]:
-    """The database of the settings, its schema brought up to date where it is not."""
+def _opened(args: argparse.Namespace, *, make: bool = False) -> Iterator[_Store]:
+    """The database of the settings; with ``make`` it is made where there is none.
+
+    An older schema is not touched: a daemon that still knows only that one may be at work on it.
+    """
     from callengine.errors import NoSuchTenant
     from callengine.store.accounts import Accounts
     from callengine.store.database import open_database
@@ -139,12 +142,17 @@ def _opened(args: argparse.Namespace) -> Iterator[_Store]:
     from callengine.store.reads import Reads
 
     settings = load_settings(args)
-    store = open_database(settings.database, settings.state.directory)
+    where = settings.database.url_without_password
+    is_new = is_missing(settings)
+    if is_new and not make:
+        raise Failed(f"there is no database yet at {where}: callengine run makes it, or tenant create", UNAVAILABLE)
+    store = open_database(settings.database, settings.state.directory, migrate_schema=is_new)
+    if is_new:
+        say(f"callengine: a new database was made: {where}")
     try:
         reads = Reads(store)
         yield _Store(Accounts(store, store), Edits(store, reads), reads)
     except NoSuchTenant:
-        where = settings.database.url_without_password
         raise Failed(f"there is no such tenant in {where}; make it with: callengine tenant create", NOT_FOUND) from None
     finally:
         store.close()
@@ -160,7 +168,7 @@ def _iso(us: int | None) -> str | None:
 
 
 def _create_tenant(args: argparse.Namespace) -> int:
-    with _opened(args) as store:
+    with _opened(args, make=True) as store:
         tenant = store.accounts.create_tenant(args.name)
     if args.json:
         print_json({"id": tenant.id, "name": tenant.name, "created_time": _iso(tenant.created_us)})

@@ -268,5 +268,5 @@ def _list(args: argparse.Namespace) -> int:
         return OK
     if found["data"]:
         sys.stdout.write(calls_table(found["data"]))
-    say(f"page {found['page']} of {found['total_pages']}, {found['total']} calls")
+    say(f"page {found['page']} of {found['total_pages']}, {found['total']} in all")
     return OK

@@ -41,10 +41,12 @@ def register(commands: Commands) -> None:
 
 def _run(args: argparse.Namespace) -> int:
     import callengine.patched  # noqa: F401
-    from callengine.cli.settings import load_settings
+    from callengine.cli.settings import load_settings, make_state_directory
     from callengine.daemon import run
 
-    return run(load_settings(args))
+    settings = load_settings(args)
+    make_state_directory(settings)
+    return run(settings)
 
 
 def _api(args: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from callengine.cli.exits import FAILED, OK
 from callengine.cli.output import print_json, say
 from callengine.cli.parser import Commands, Parser, config_option, json_option
-from callengine.cli.settings import load_settings
+from callengine.cli.settings import database_file, is_missing, load_settings
 
 if TYPE_CHECKING:
     from callengine.config.settings import Settings
@@ -74,11 +74,10 @@ def _look(settings: Settings) -> tuple[list[str], list[str]]:
     from callengine.store.database import Store, discard
 
     known = migrate.known()
+    if is_missing(settings):
+        return known, known
     store = Store(settings.database)
-    if store.path is not None:
-        store.path = settings.state.directory / store.path
-        if not store.path.exists():
-            return known, known
+    store.path = database_file(settings)
     db = store.connection(readonly=True)
     try:
         db.connect()

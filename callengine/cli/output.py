@@ -77,6 +77,6 @@ def listing(values: Mapping[str, Any]) -> str:
     width = max((len(name) for name in values), default=0)
     lines = []
     for name, value in values.items():
-        shown = to_json(value) if isinstance(value, list | dict) else clean(value)
+        shown = to_json(value) if isinstance(value, list | dict | bool) else clean(value)
         lines.append(f"{name:<{width}}  {'-' if value == [] else shown}")
     return "\n".join(lines) + "\n"

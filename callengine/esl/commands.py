@@ -21,7 +21,6 @@ as it is (``_nolocal_``; switch_channel.c, ``switch_channel_process_export``).
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Mapping
 from typing import Final, Literal, NamedTuple
 
@@ -39,9 +38,12 @@ _DIGITS: Final = re.compile(r"[0-9A-D*#wW]{1,64}")
 _WORD: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
 _PATH: Final = re.compile(r"/[A-Za-z0-9_./@+=~-]{1,1000}")
 _DISPLAY_NAME_REFUSED: Final = re.compile(r'["<>\\%/:@]')
-_CONTROL: Final = frozenset({"Cc", "Cs", "Zl", "Zp"})
+# Unicode's categories Cc, Zl, Zp and Cs: controls, separators of lines and paragraphs, lone surrogates.
+_CONTROL: Final = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _NESTED_VARIABLES: Final = "origination_nested_vars=true"
 _ENTERPRISE: Final = ":_:"
+_WORDS: Final = str.maketrans({"\\": "\\\\", "'": "\\'", " ": "\\s"})
+_LISTS: Final = _WORDS | {ord(","): "\\,"}
 
 
 class Extension(NamedTuple):
@@ -75,7 +77,7 @@ def check_text(field: str, text: str) -> str:
     """Refuse what no command may carry, wherever it stands in it."""
     if "$" in text:
         raise NotAllowed(field, "must not contain '$'")
-    if any(unicodedata.category(character) in _CONTROL for character in text):
+    if _CONTROL.search(text):
         raise MalformedInput(field, "must not contain control characters or line breaks")
     if len(text) > MAX_VALUE_CHARS:
         raise MalformedInput(field, f"must not be longer than {MAX_VALUE_CHARS} characters")
@@ -137,12 +139,9 @@ def _matching(field: str, pattern: re.Pattern[str], value: str) -> str:
 # -- quoting -----------------------------------------------------------------------------------------------------
 
 
-def _undo(text: str, delimiter: str = "") -> str:
+def _undo(text: str, escapes: dict[int, str] = _WORDS) -> str:
     """The inverse of ``cleanup_separated_string`` (switch_utils.c): no quote, blank or delimiter is left unescaped."""
-    escapes = {"\\": "\\\\", "'": "\\'", " ": "\\s"}
-    if delimiter:
-        escapes[delimiter] = f"\\{delimiter}"
-    return "".join(escapes.get(character, character) for character in text)
+    return text.translate(escapes)
 
 
 def _literal(text: str) -> str:
@@ -156,7 +155,7 @@ def braces(variables: Mapping[str, str]) -> str:
     for name, value in variables.items():
         if not _VARIABLE.fullmatch(name):
             raise MalformedInput("variables", "a name may only have letters, digits, '_', '.' and '-'")
-        pairs.append(f"{name}={_undo(_undo(check_value(name, value)), ',')}")
+        pairs.append(f"{name}={_undo(_undo(check_value(name, value)), _LISTS)}")
     return "{" + ",".join(pairs) + "}"
 
 
@@ -245,7 +244,7 @@ def uuid_execute(uuid: str, application: Application) -> str:
     arguments: of a request nothing is in it.
     """
     step = f"{_word(application.name)}:{_arguments('application', application)}"
-    return f"uuid_transfer {_channel(uuid)} {_undo(_undo(step, ','))} inline"
+    return f"uuid_transfer {_channel(uuid)} {_undo(_undo(step, _LISTS))} inline"
 
 
 def uuid_park(uuid: str) -> str:
@@ -335,6 +334,6 @@ def _word(text: str) -> str:
 
 def _no_line_breaks(text: str) -> str:
     """Of what the operator wrote everything is meant, but nothing may end the command."""
-    if any(unicodedata.category(character) in _CONTROL for character in text):
+    if _CONTROL.search(text):
         raise MalformedInput("configuration", "holds control characters")
     return text

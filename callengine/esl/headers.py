@@ -106,7 +106,7 @@ class Variables(msgspec.Struct, frozen=True, kw_only=True):
     """Which channel variables name the agent (the first set counts), the tenant, the campaign and the lead."""
 
     agents: tuple[str, ...] = ("callengine_agent_id", "cc_agent", "dialed_user")
-    tenant: str = "callengine_tenant"
+    tenant: str = "callengine_tenant_id"
     campaign: str = "callengine_campaign_id"
     lead: str = "callengine_lead_id"
 
@@ -190,10 +190,11 @@ class _ChannelEvent:
         for index, header in enumerate((*more[1:], *(header for _, header in self._originals))):
             self._read(f"more_{index}", header)
         self.kind = msgspec.defstruct(base.__name__, self._fields, bases=(base,), frozen=True, kw_only=True, gc=False)
-        # Where a fact without text is plain, nothing is left to do; `uuid` and `core_uuid` are looked at by themselves.
-        self._texts = tuple(name for name, kind, _ in self._fields if kind == _TEXT or name == "path")
+        named_by = list(dict.fromkeys(self._by_header[header] for header in named))
+        texts = [name for name, kind, _ in self._fields if kind in (str, _TEXT) and name not in named_by]
+        self._texts = (*named_by, *texts)
         self._get_texts = attrgetter(*self._texts)
-        self._agents = tuple(self._texts.index(self._by_header[header]) for header in named)
+        self._nobody = (None,) * len(named_by)
         self._more = bool(self._copies or self._originals) or self._stopped
 
     def _read(self, name: str, header: str, kind: Any = _TEXT, default: Any = None) -> None:
@@ -205,22 +206,18 @@ class _ChannelEvent:
 
     def finish(self, decoded: Any) -> Fact:
         """The fact itself. Raises MalformedEvent where it says of no channel, or not when."""
-        uuid = decoded.uuid
-        if not uuid or len(uuid) > _MAX_UUID_CHARS or "\0" in uuid or "\0" in decoded.core_uuid:
+        if not 0 < len(decoded.uuid) <= _MAX_UUID_CHARS:
             raise MalformedEvent(f"{self._event} without a usable Unique-ID")
         if not decoded.at_us:
             raise MalformedEvent(f"{self._event} without Event-Date-Timestamp")
         texts = self._get_texts(decoded)
         change: dict[str, Any] = {}
-        for text in texts:
-            if text is not None and "\0" in text:
-                texts = tuple(text and text.replace("\0", "\ufffd") for text in texts)
-                change.update(zip(self._texts, texts, strict=True))
-                break
-        for index in self._agents:
-            if texts[index]:
-                change["leg_agent"] = texts[index]
-                break
+        if "\0" in "".join(filter(None, texts)):
+            texts = tuple(text and text.replace("\0", "\ufffd") for text in texts)
+            change.update(zip(self._texts, texts, strict=True))
+        nobody = self._nobody
+        if texts[: len(nobody)] != nobody:
+            change["leg_agent"] = next(filter(None, texts[: len(nobody)]), None)
         if self._more:
             self._finish(decoded, dict(zip(self._texts, texts, strict=True)), change)
         return cast(Fact, msgspec.structs.replace(decoded, **change) if change else decoded)

@@ -10,12 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 import gevent
-from gevent.pool import Pool
+from gevent.pool import Group
 
 from callengine.calls.call import Call
 from callengine.calls.record import CallRecord, record_of
 from callengine.config.settings import Settings
-from callengine.errors import CallOver, EslError, NotAllowed, WrongState
+from callengine.errors import CallOver, CommandRefused, EslError, NotAllowed, SwitchUnavailable, WrongState
 from callengine.esl import commands
 from callengine.esl.commands import Application
 from callengine.originate import recording, view
@@ -33,8 +33,12 @@ _CHANNEL_WAIT_S: Final = 2.0
 _CHANNEL_POLL_S: Final = 0.1
 # The same transfer again within this time is the same order, said twice.
 _SAME_ORDER_S: Final = 5.0
+_ORIGINATE_WAIT_S: Final = 1.0
+_ORIGINATE_POLL_S: Final = 0.01
 _RING_PATIENCE_S: Final = 10.0
-_CLEANERS: Final = 16
+# The channel of an agent who is rung since a moment ago may not be there yet.
+_CANCEL_TRIES: Final = 4
+_CANCEL_AGAIN_S: Final = 0.5
 
 
 class Control:
@@ -57,7 +61,7 @@ class Control:
         self._claims = claims or Claims(board)
         self._orders = Orders(board, reads)
         self._sleep = sleep
-        self._cleaners = Pool(_CLEANERS)
+        self._cleaners = Group()
         originator.listeners.append(self._on_over)
 
     # -- a new call -----------------------------------------------------------------------------------------------
@@ -138,6 +142,7 @@ class Control:
         agent = self._planner.agent("to", target)
         with self._orders.order(tenant_id, call_id) as (call, desk):
             view.require_answered(call, "bridge")
+            self._await_originate(call)
             if self._has_agent(call, desk, agent.agent_id):
                 return
             self._stop_ringing(desk)
@@ -148,8 +153,11 @@ class Control:
             command = commands.originate(variables, agent.dial_string, then, field="to.agents")
             desk.ring = Ring(leg, agent.agent_id, self._board.monotonic() + self._ring_s + _RING_PATIENCE_S)
             self._originator.count_extra()
-            self._orders.background(command)
-            self._orders.note(call, "bridge", f"agent {agent.agent_id}")
+            try:
+                self._orders.begin(call, "bridge", command, f"agent {agent.agent_id}")
+            except (SwitchUnavailable, CommandRefused):
+                desk.ring = None
+                raise
 
     def _bridge_call(self, tenant_id: str, call_id: str, other_id: str) -> None:
         self._orders.live(tenant_id, call_id)
@@ -159,6 +167,8 @@ class Control:
         with self._orders.order(tenant_id, call_id) as (call, _):
             view.require_answered(call, "bridge")
             view.require_answered(other, "bridge")
+            self._await_originate(call)
+            self._await_originate(other)
             peer = view.connected_to(call)
             if peer is not None and peer.leg.uuid == other.own.uuid:
                 return
@@ -172,6 +182,7 @@ class Control:
         with self._orders.order(tenant_id, call_id) as (call, desk):
             command, where = self._way(call, target)
             view.require_answered(call, "transfer")
+            self._await_originate(call)
             now = self._board.monotonic()
             if desk.order != where or now - desk.ordered_at >= _SAME_ORDER_S:
                 self._stop_ringing(desk)
@@ -179,6 +190,15 @@ class Control:
                     raise CallOver
                 desk.order, desk.ordered_at = where, now
         return self._orders.committed(tenant_id, call_id)
+
+    def _await_originate(self, call: Call) -> None:
+        """Between the answer and the end of the originate it is the originate that says where the call goes next.
+
+        The job tells that end, a tick of the switch after the answer; what is ordered before it may come undone.
+        """
+        until = self._board.monotonic() + _ORIGINATE_WAIT_S
+        while view.is_being_originated(self._board.book.calls.get(call.id)) and self._board.monotonic() < until:
+            self._sleep(_ORIGINATE_POLL_S)
 
     def _way(self, call: Call, target: Mapping[str, Any]) -> tuple[str, str]:
         """The command that sends the call there, and where that is, in words."""
@@ -210,8 +230,12 @@ class Control:
             self._cleaners.spawn(self._cancel_leg, ring.leg)
 
     def _cancel_leg(self, uuid: str) -> None:
+        command = commands.uuid_kill(uuid, "ORIGINATOR_CANCEL")
         try:
-            self._board.link.api(commands.uuid_kill(uuid, "ORIGINATOR_CANCEL"), timeout_s=COMMAND_TIMEOUT_S)
+            for _ in range(_CANCEL_TRIES):
+                if self._board.link.api(command, timeout_s=COMMAND_TIMEOUT_S).startswith("+OK"):
+                    return
+                self._sleep(_CANCEL_AGAIN_S)
         except EslError as error:
             log.warning("the ringing agent %s was not let go: %s", uuid, error)
 

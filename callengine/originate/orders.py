@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 
 COMMAND_TIMEOUT_S: Final = 5.0
 _SHOWN_CHARS: Final = 100
+_MAX_DESKS: Final = 1000
 
 
 @dataclass(slots=True)
@@ -93,7 +94,10 @@ class Orders:
         """One order at a time for a call."""
         if not self.board.link.ready:
             raise SwitchUnavailable
-        desk = self._desks.setdefault(call_id, Desk())
+        desk = self._desks.get(call_id)
+        if desk is None:
+            self._tidy()
+            desk = self._desks[call_id] = Desk()
         if not desk.turn.acquire(timeout=COMMAND_TIMEOUT_S):
             raise CommandTimedOut("order", COMMAND_TIMEOUT_S)
         try:
@@ -107,6 +111,12 @@ class Orders:
     def forget(self, call_id: str) -> Desk | None:
         """The call is over: what was remembered of it, for the last time."""
         return self._desks.pop(call_id, None)
+
+    def _tidy(self) -> None:
+        """Nobody told of the end of these: forget them before there are many."""
+        calls = self.board.book.calls
+        if len(self._desks) >= _MAX_DESKS + len(calls):
+            self._desks = {call_id: desk for call_id, desk in self._desks.items() if call_id in calls}
 
     # -- what is asked of the switch ------------------------------------------------------------------------------
 
@@ -130,12 +140,16 @@ class Orders:
         except EslDisconnected:
             raise SwitchUnavailable from None
 
-    def background(self, command: str) -> None:
-        """Have the switch begin something that takes its time."""
+    def begin(self, call: Call, word: str, command: str, detail: str) -> None:
+        """Have the switch begin something that takes its time; likewise."""
         try:
             self.board.link.bgapi(command, new_uuid(self.board.now_us()), timeout_s=COMMAND_TIMEOUT_S)
         except EslDisconnected:
             raise SwitchUnavailable from None
+        except CommandTimedOut:
+            self.note(call, word, f"{detail}, no reply")
+            raise
+        self.note(call, word, detail)
 
     def note(self, call: Call, word: str, detail: str | None = None) -> None:
         """Put an order into the call's timeline."""

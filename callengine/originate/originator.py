@@ -7,7 +7,9 @@ call that it does not know has failed. A slot belongs to its call and comes back
 
 from __future__ import annotations
 
+import heapq
 import logging
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -66,6 +68,7 @@ class Originator:
         )
         self._admitting: dict[str, _Admission] = {}
         self._doubts: dict[str, _Doubt] = {}
+        self._agenda: list[tuple[float, str]] = []
         self._ours: set[str] = set()
         self._wake = Event()
         self._closed = False
@@ -177,7 +180,8 @@ class Originator:
                 continue
             reason = "outcome_unknown" if call.id in self._ours else "engine_restarted"
             known = self._doubts.get(call.id)
-            self._doubts[call.id] = _Doubt(now, known.reason if known and known.reason else reason)
+            doubt = self._doubts[call.id] = _Doubt(now, known.reason if known and known.reason else reason)
+            self._ask_at(call.id, doubt, now)
         for call in self._board.book.live():
             if call.origination is not None and not self.waits(call.id):
                 self._pacer.occupy(call.id, call.origination.gateway or _NOTHING)
@@ -198,6 +202,13 @@ class Originator:
         while True:
             self._wake.clear()
             if not self.turn():
+                self._wake.wait(self._pause_s())
+
+    def run_sender(self) -> None:
+        """Send what may be sent, until killed. Several may run beside `run`: the switch takes a tick for each reply."""
+        while True:
+            self._wake.clear()
+            if not self._send_next():
                 self._wake.wait(self._pause_s())
 
     def turn(self) -> bool:
@@ -232,7 +243,8 @@ class Originator:
         """Ask the switch, exactly once. From here on only the end of the call gives the slot back."""
         call_id, plan = entry.call_id, entry.payload
         self._ours.add(call_id)
-        doubt = self._doubts[call_id] = _Doubt(self._board.monotonic(), "switch_unreachable")
+        # Not due while the reply may still come: who asks meanwhile would hear of no channel, and be right too early.
+        doubt = self._doubts[call_id] = _Doubt(math.inf, "switch_unreachable")
         at_us = self._board.now_us()
         try:
             self._board.link.bgapi(plan.command, plan.job_uuid)
@@ -247,7 +259,9 @@ class Originator:
             self._metrics.originated("sent")
             self._board.take(OriginateSent(uuid=plan.call_id, at_us=at_us))
             doubt.reason = _NOTHING
-            doubt.due = self._board.monotonic() + plan.ring_limit_s + _PATIENCE_S
+        finally:
+            patience_s = 0.0 if doubt.reason else plan.ring_limit_s + _PATIENCE_S
+            self._ask_at(call_id, doubt, self._board.monotonic() + patience_s)
 
     # -- calls in doubt -------------------------------------------------------------------------------------------
 
@@ -255,20 +269,27 @@ class Originator:
         if not self._doubts or not self._board.ready:
             return
         now = self._board.monotonic()
-        for call_id in [call_id for call_id, doubt in self._doubts.items() if doubt.due <= now]:
+        while self._agenda and self._agenda[0][0] <= now:
+            due, call_id = heapq.heappop(self._agenda)
             call = self._board.book.calls.get(call_id)
             doubt = self._doubts.get(call_id)
-            if doubt is None:
+            if doubt is None or doubt.due != due:
                 continue
             if call is None or call.over or call.own.created_us:
                 del self._doubts[call_id]
                 continue
+            # Before the question: whoever is killed while it waits for the answer must not lose sight of the call.
+            self._ask_at(call_id, doubt, now + ASK_AGAIN_S)
             try:
                 known = self._switch_knows(call)
             except EslError as error:
                 log.warning("the switch could not be asked for %s: %s", call_id, error)
                 return
             self._judge(call, doubt, known)
+
+    def _ask_at(self, call_id: str, doubt: _Doubt, due: float) -> None:
+        doubt.due = due
+        heapq.heappush(self._agenda, (due, call_id))
 
     def _switch_knows(self, call: Call) -> bool:
         agent_leg = call.origination.agent_leg if call.origination else None
@@ -279,13 +300,11 @@ class Originator:
         )
 
     def _judge(self, call: Call, doubt: _Doubt, known: bool) -> None:
-        now = self._board.monotonic()
         if known:
             doubt.denials = 0
-            doubt.due = now + ASK_LATER_S
+            self._ask_at(call.id, doubt, self._board.monotonic() + ASK_LATER_S)
             return
         doubt.denials += 1
-        doubt.due = now + ASK_AGAIN_S
         current = self._board.book.calls.get(call.id)
         if doubt.denials < 2 or current is None or current.over or current.own.created_us:
             return

@@ -21,6 +21,12 @@ def require_channel(call: Call, action: str) -> None:
         raise WrongState(action, "on the switch already")
 
 
+def is_being_originated(call: Call | None) -> bool:
+    """Whether our originate has not ended yet: then it is not done with the channel."""
+    o = call.origination if call is not None and not call.over else None
+    return o is not None and not o.answered
+
+
 def connected_to(call: Call) -> Peer | None:
     """The channel that the call is bridged to at this moment, as far as the events told."""
     last: Bridge | None = max(call.bridges, key=lambda b: b.at_us, default=None)

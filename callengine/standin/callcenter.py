@@ -28,8 +28,9 @@ _Finding: TypeAlias = Generator[float | None, bool, Channel | None]
 
 @dataclass(slots=True)
 class Centre:
-    """The agents of a switch and who waits: agents by name, with their state; members by queue."""
+    """The agents of a core and who waits: agents by name, with their state; members by queue."""
 
+    core_uuid: str
     agents: dict[str, str] = field(default_factory=lambda: {f"{n}@default": "Waiting" for n in range(1001, 1006)})
     waiting: dict[str, list[Channel]] = field(default_factory=dict)
 
@@ -38,7 +39,10 @@ _centres: WeakKeyDictionary[Switch, Centre] = WeakKeyDictionary()
 
 
 def centre_of(switch: Switch) -> Centre:
-    return _centres.setdefault(switch, Centre())
+    centre = _centres.get(switch)
+    if centre is None or centre.core_uuid != switch.core_uuid:
+        centre = _centres[switch] = Centre(switch.core_uuid)
+    return centre
 
 
 def _info(switch: Switch, source: Source, block: Block, channel: Channel | None = None) -> None:
@@ -122,7 +126,7 @@ class _Service:
     def _find_agent(self) -> _Finding:
         """Ring one agent after another; ``None`` once the caller is gone."""
         switch, caller = self.switch, self.caller
-        yield switch.clock.life(switch.rng.uniform(0.5, 2.0))
+        yield switch.clock.life(switch.own_rng().uniform(0.5, 2.0))
         while not caller.hung_up:
             free = sorted(agent for agent, state in centre_of(switch).agents.items() if state == "Waiting")
             if not free:
@@ -200,7 +204,8 @@ class _Service:
         uuid_bridge(switch, caller, leg)
         _count(switch, self.queue)
         centre_of(switch).waiting[self.queue].remove(caller)
-        yield 2 * TICK_S
+        while not (caller.profile.times.bridged or caller.hung_up or leg.hung_up):
+            yield TICK_S
         _agent_state(switch, self.agent, "In a queue call")
         for each in (caller, leg):
             each.set("cc_agent_bridged", "true")

@@ -103,6 +103,11 @@ class Clock:
         self._wake.set()
         return timer
 
+    def forget(self) -> None:
+        """Nothing that was to happen happens."""
+        self._heap.clear()
+        self._ready.clear()
+
     # -- running -------------------------------------------------------------------------------------------------
 
     def start(self) -> None:

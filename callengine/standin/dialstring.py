@@ -176,29 +176,29 @@ def _take_brackets(text: str, opening: str, closing: str, delimiter: str) -> tup
 
 
 def _hide_commas(group: str) -> str:
-    """Commas inside brackets separate variables there, not legs."""
+    """Commas inside brackets separate variables there (\\x02) or, inside quotes, nothing (\\x01), but never legs."""
     out: list[str] = []
     index = 0
     while index < len(group):
-        if group[index] == "[":
-            end = _closing(group[index:], "[", "]")
-            if end > 0:
-                out.append(group[index : index + end + 1].replace("\\,", "\x01").replace(",", "\x02"))
-                index += end + 1
-                continue
-        out.append(group[index])
-        index += 1
+        end = _closing(group[index:], "[", "]") if group[index] == "[" else -1
+        if end < 0:
+            out.append(group[index])
+            index += 1
+            continue
+        inside = group[index : index + end + 1]
+        quoted = False
+        for place, char in enumerate(inside):
+            quoted ^= char == "'"
+            hidden = char == "," and inside[place - 1] != "\\"
+            out.append(("\x01" if quoted or inside.startswith("[^^") else "\x02") if hidden else char)
+        index += end + 1
     return "".join(out)
 
 
 def _leg(text: str) -> LegTarget:
-    try:
-        values, rest = _take_brackets(text.lstrip(" "), "[", "]", "\x02")
-    except DialStringMalformed:
-        values, rest = {}, "["  # such an endpoint does not exist: CHAN_NOT_IMPLEMENTED
+    values, rest = _take_brackets(text.lstrip(" ").replace("\x01", ","), "[", "]", "\x02")
     endpoint, _, address = rest.partition("/")
-    clean = {name: value.replace("\x01", ",").replace("\x02", ",") for name, value in values.items()}
-    return LegTarget(endpoint, address.replace("\x02", ","), clean)
+    return LegTarget(endpoint, address.replace("\x02", ","), values)
 
 
 def parse(text: str) -> DialString:
@@ -208,11 +208,14 @@ def parse(text: str) -> DialString:
     for opening, closing in (("<", ">"), ("{", "}")):
         more, rest = _take_brackets(rest, opening, closing, ",")
         values.update(more)
-    groups: list[list[LegTarget]] = []
-    for group in separate(rest, "|", 24):
-        legs = [_leg(part) for part in separate(_hide_commas(group), ",", 128)]
-        groups.append(legs)
-    if not any(groups) or not groups[0] or not (groups[0][0].endpoint or groups[0][0].address):
+    parts = separate(rest, "|", 24)
+    try:
+        groups = [[_leg(leg) for leg in separate(_hide_commas(part), ",", 128)] for part in parts]
+    except DialStringMalformed:
+        if len(parts) < 2:
+            raise
+        groups = [[LegTarget("[", "")]]  # with failover the next group is tried, an endpoint that does not exist
+    if not any(groups):
         raise DialStringMalformed("empty")
     return DialString(values, groups)
 

@@ -73,7 +73,7 @@ def place(switch: Switch, kind: str, rng: random.Random, *, called: str = "", ca
     channel.next_plan = lambda sw, own: _handle(sw, own, kind, rng.random())
     channel.task = Task(switch.clock, channel_thread(switch, channel))
     legs.announce(switch, channel)
-    channel.far_end = Task(switch.clock, _caller(switch, channel, kind, random.Random(f"{now}:{rng.random()}")))
+    channel.far_end = Task(switch.clock, _caller(switch, channel, kind, switch.own_rng()))
     return channel
 
 

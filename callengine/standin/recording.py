@@ -107,10 +107,12 @@ def _audio(samples: int, stereo: bool, offset_s: int) -> bytearray:
     return bytearray((loop * rounds)[begin : begin + samples * frame])
 
 
-def resolve(switch: Switch, path: str) -> Path:
-    """Where a path leads; a relative one into the recordings folder."""
-    base = switch.options.recordings or Path.cwd()
-    return Path(path) if path.startswith("/") else base / path
+def resolve(switch: Switch, path: str) -> Path | None:
+    """Where a path leads: a relative one into the recordings folder, if there is one."""
+    if path.startswith("/"):
+        return Path(path)
+    base = switch.options.recordings
+    return base / path if base is not None else None
 
 
 def start(switch: Switch, channel: Channel, path: str, *, limit_s: int = 0, at_once: bool = False) -> bool:
@@ -121,7 +123,7 @@ def start(switch: Switch, channel: Channel, path: str, *, limit_s: int = 0, at_o
         return True
     file = resolve(switch, path)
     stereo = is_true(channel.get("RECORD_STEREO"))
-    if file.suffix not in {".wav", ".WAV"}:
+    if file is None or file.suffix not in {".wav", ".WAV"}:
         return False
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

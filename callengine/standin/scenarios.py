@@ -18,7 +18,7 @@ last digits    name         what happens
 ``302``        refused      480 after ringing for a while
 ``CCC``        sipCCC       the SIP response CCC, 400 to 699: 486 is busy, 404 unknown, 603 rejected, 503, 480, …
               busy         as 486
-anything else  agent…       on a leg that is bridged to another, or to a user: rings, answers and stays
+anything else  agent…       on a leg that is bridged to another, to a user, or to a queue's agent: rings, answers, stays
 anything else               a mix, always the same for one number and seed: most answer, some do not
 ============== ============ ========================================================================================
 

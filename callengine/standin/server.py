@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import signal
+import socket as sockets
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
@@ -14,7 +15,7 @@ from gevent.server import StreamServer
 from callengine.standin import api_commands, inbound, legs, recording, sources
 from callengine.standin.api_commands import Job
 from callengine.standin.apps import execute
-from callengine.standin.clock import Task
+from callengine.standin.clock import Script, Task
 from callengine.standin.dialplan import route
 from callengine.standin.fault_command import fault_command
 from callengine.standin.options import Options
@@ -52,7 +53,12 @@ class Server:
             self._listener.close()
             self._listener = None
 
+    @property
+    def listening(self) -> bool:
+        return self._listener is not None
+
     def _serve(self, sock: Socket, address: tuple[str, int]) -> None:
+        sock.setsockopt(sockets.IPPROTO_TCP, sockets.TCP_NODELAY, 1)
         session = Session(self, sock, address)
         self.sessions.append(session)
         session.run()
@@ -101,7 +107,7 @@ class StandIn:
         self.switch.on_shutdown = self._on_shutdown
         self.server = Server(self)
         self.faults = self.switch.faults
-        self._arrivals: Task | None = None
+        self._life: list[Task] = []  # what goes on by itself: heartbeats, incoming calls
 
     def __enter__(self) -> Self:
         self.start()
@@ -139,13 +145,25 @@ class StandIn:
         """End everything at once, without a word to anybody."""
         self.server.stop()
         self.server.drop_all(reset=True)
-        self.switch.restart()
+        self._end()
         self.switch.clock.stop(_STOP_TIMEOUT_S)
 
     def _begin(self) -> None:
-        self.switch.clock.after(self.options.heartbeat_s, self.switch.heartbeat)
+        clock = self.switch.clock
+        self._life.append(Task(clock, self._heartbeats()))
         if self.options.inbound_rate > 0:
-            self._arrivals = Task(self.switch.clock, inbound.arrivals(self.switch))
+            self._life.append(Task(clock, inbound.arrivals(self.switch)))
+
+    def _heartbeats(self) -> Script:
+        while True:
+            yield self.options.heartbeat_s
+            self.switch.heartbeat()
+
+    def _end(self) -> None:
+        """The core is gone, with its calls."""
+        while self._life:
+            self._life.pop().cancel()
+        self.switch.restart()
 
     # -- what goes wrong -----------------------------------------------------------------------------------------
 
@@ -172,13 +190,11 @@ class StandIn:
     def stall(self, on: bool = True) -> None:
         """Stop writing on every connection, which stays open: a black hole. ``stall(False)`` ends it."""
         for session in self.server.sessions:
-            if on:
-                session.stalled = True
-            else:
-                session.resume()
+            session.outbox.stall(on)
 
     def shutdown(self) -> None:
         """SHUTDOWN, every call ends with SYSTEM_SHUTDOWN, notice, end; nobody listens afterwards."""
+        self.switch.shutting_down = True
         self.switch.emit("SHUTDOWN", sources.SHUTDOWN, {"Event-Info": "System Shutting Down"})
         for channel in list(self.switch.channels.values()):
             legs.hangup(self.switch, channel, "SYSTEM_SHUTDOWN")
@@ -193,13 +209,13 @@ class StandIn:
         """As SIGKILL: no event, no notice, no CDR, header-only recordings; nobody listens afterwards."""
         self.server.stop()
         self.server.drop_all(reset=True)
-        self.switch.restart()
+        self._end()
 
     def restart(self) -> None:
         """Listen again on the same port, as a new core with no channels."""
         self.server.stop()
         self.server.drop_all()
-        self.switch.restart()
+        self._end()
         self.server.start()
         self._begin()
 

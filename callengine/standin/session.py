@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import logging
 import re
-import socket as sockets
-import struct
-from collections import deque
 from typing import TYPE_CHECKING, Final
 
 import gevent
 from gevent.event import AsyncResult
-from gevent.event import Event as Flag
 
 from callengine.standin import sources
 from callengine.standin.api_commands import Job
 from callengine.standin.events import EVENT_NAMES, Block, Event, byte_length
 from callengine.standin.options import SocketUser
+from callengine.standin.outbox import Outbox
 
 if TYPE_CHECKING:
     from gevent.socket import socket as Socket  # noqa: N812
@@ -56,27 +53,20 @@ class Session:
         self.filters: list[tuple[str, str]] = []
         self.only_uuid = ""
         self.lost = 0
-        self.stalled = False  # a fault: nothing is written any more
+        self.outbox = Outbox(sock)
+        self._awaited: AsyncResult[str] | None = None
         self._buffer = b""
-        self._out: deque[bytes] = deque()
-        self._events_queued = 0
-        self._held_events: deque[bytes] | None = None  # a blocking api command holds this socket's events back
-        self._wake = Flag()
-        self._drained = Flag()
-        self._closing = False
-        self._writer: gevent.Greenlet[..., None] | None = None
 
     # -- the connection's life -----------------------------------------------------------------------------------
 
     def run(self) -> None:
         """Serve the connection till it ends."""
-        self._writer = gevent.spawn(self._write)
         try:
             if self.switch.options.acl_denies:
                 self._send_text("text/rude-rejection", RUDE)
                 self.notice(GOODBYE)
                 return
-            self._put(b"Content-Type: auth/request\n\n")
+            self.outbox.put(b"Content-Type: auth/request\n\n")
             self._await_auth()
             while self.authed:
                 self._command(*self._read_command())
@@ -101,82 +91,42 @@ class Session:
             waiting.close()
 
     def close(self, *, reset: bool = False) -> None:
-        """Write what is queued, then close: with FIN, or at once with RST."""
-        self._closing = True
-        if reset:
-            self.sock.setsockopt(sockets.SOL_SOCKET, sockets.SO_LINGER, struct.pack("ii", 1, 0))
-            self._out.clear()
-        self._wake.set()
-        writer = self._writer
-        if writer is not None and writer is not gevent.getcurrent():
-            writer.join(0 if reset or self.stalled else 2.0)
-            writer.kill(block=False)
-        try:
-            if not reset:
-                self.sock.shutdown(sockets.SHUT_RDWR)
-        except OSError:
-            pass
-        self.sock.close()
+        if self._awaited is not None:
+            self._awaited.set("")
+        self.outbox.close(reset=reset)
 
     def notice(self, text: str) -> None:
         self._send_text("text/disconnect-notice", text)
 
     # -- writing -------------------------------------------------------------------------------------------------
 
-    def _put(self, data: bytes) -> None:
-        self._out.append(data)
-        self._wake.set()
-
     def _send_text(self, kind: str, text: str) -> None:
-        self._put(f"Content-Type: {kind}\nContent-Length: {byte_length(text)}\n\n{text}".encode())
+        self.outbox.put(f"Content-Type: {kind}\nContent-Length: {byte_length(text)}\n\n{text}".encode())
 
     def _reply(self, text: str, extra: str = "") -> None:
-        self._put(f"Content-Type: command/reply\nReply-Text: {text}\n{extra}\n".encode("utf-8", "surrogateescape"))
+        self.outbox.put(
+            f"Content-Type: command/reply\nReply-Text: {text}\n{extra}\n".encode("utf-8", "surrogateescape")
+        )
 
     def _api_reply(self, text: str) -> None:
         body = text or "-ERR no reply\n"
         head = f"Content-Type: api/response\nContent-Length: {byte_length(body)}\n\n"
-        self._put((head + body).encode("utf-8", "surrogateescape"))
-
-    def _write(self) -> None:
-        try:
-            while True:
-                while self._out and not self.stalled:
-                    data = b"".join(self._out)
-                    self._out.clear()
-                    self.sock.sendall(data)
-                    self._events_queued = 0
-                if self._closing:
-                    return
-                self._wake.clear()
-                if not self._out or self.stalled:
-                    self._wake.wait(3600.0)
-        except OSError:
-            self._closing = True
-
-    def resume(self) -> None:
-        """The opposite of being stalled."""
-        self.stalled = False
-        self._wake.set()
+        self.outbox.put((head + body).encode("utf-8", "surrogateescape"))
 
     # -- events --------------------------------------------------------------------------------------------------
 
     def deliver(self, event: Event) -> None:
         """Queue an event, if the filters let it through; a client that does not read loses events, then its place."""
-        if self._closing or not self._passes(event):
+        outbox, limits = self.outbox, self.switch.options
+        if outbox.closing or not self._passes(event):
             return
-        if self._events_queued >= self.switch.options.queue_limit:
-            self.lost += 1
-            if self.lost > self.switch.options.lost_limit:
-                self._closing = True
-                gevent.spawn(self._kill_slow)
+        if outbox.events < limits.queue_limit:
+            outbox.put_event(event.frame(self.form))
             return
-        self._events_queued += 1
-        frame = event.frame(self.form)
-        if self._held_events is not None:
-            self._held_events.append(frame)
-        else:
-            self._put(frame)
+        self.lost += 1
+        if self.lost > limits.lost_limit:
+            outbox.closing = True
+            gevent.spawn(self._kill_slow)
 
     def _kill_slow(self) -> None:
         self.server.forget(self)
@@ -297,14 +247,12 @@ class Session:
             return
         answer = self.server.call(name, argument)
         if isinstance(answer, Job):
-            self._held_events = deque()
-            result: AsyncResult[str] = AsyncResult()
-            answer.start(result.set)
-            text = result.get() or ""
-            self._api_reply(text)
-            held, self._held_events = self._held_events, None
-            for frame in held:
-                self._put(frame)
+            self.outbox.hold_events()
+            awaited = self._awaited = AsyncResult()
+            answer.start(awaited.set)
+            self._api_reply(awaited.get() or "")
+            self._awaited = None
+            self.outbox.release_events()
         else:
             self._api_reply(answer)
 

@@ -55,6 +55,7 @@ class Switch:
         self.execute = execute
         self.clock = Clock(seed=options.seed, time_scale=options.time_scale)
         self.rng = random.Random(options.seed)
+        self._overtaking = random.Random(f"overtaking:{options.seed}")
         self.faults = Faults(self.clock)
         self.channels: dict[str, Channel] = {}
         self.listeners: list[Listener] = []
@@ -91,9 +92,11 @@ class Switch:
                 if task is not None:
                     task.cancel()
         self.channels.clear()
-        for task in self.background:
+        for task in list(self.background):  # ending, a task may take itself out
             task.cancel()
         self.background.clear()
+        self.clock.forget()
+        self._held = None
         self._begin_core()
 
     # -- threads and names ---------------------------------------------------------------------------------------
@@ -104,7 +107,7 @@ class Switch:
 
     def own_rng(self) -> random.Random:
         """A generator for one call, so that calls do not disturb each other's draws."""
-        return random.Random(f"{self.options.seed}:{self.sessions_ever}:{self.rng.random()}")
+        return random.Random(f"{self.options.seed}:{self.sessions_ever}")
 
     # -- channels ------------------------------------------------------------------------------------------------
 
@@ -201,7 +204,7 @@ class Switch:
             overtakes = event.name.startswith("CHANNEL_") and event.header("Unique-ID") != held.header("Unique-ID")
             for each in (event, held) if overtakes else (held, event):
                 self.faults.pass_on(each, self._deliver)
-        elif event.name.startswith("CHANNEL_") and self.rng.random() < self.options.reorder:
+        elif event.name.startswith("CHANNEL_") and self._overtaking.random() < self.options.reorder:
             self._held = event
             self.clock.soon(self._flush)
         else:
@@ -238,7 +241,7 @@ class Switch:
         return ", ".join(f"{count} {unit}{'' if count == 1 else 's'}" for count, unit in parts)
 
     def heartbeat(self) -> None:
-        """Every 20 s, with the session counts; ``Session-Per-Sec`` is what is left of the rate."""
+        """With the session counts; ``Session-Per-Sec`` is what is left of the rate."""
         now, last = self.rate()
         uptime_ms = (self.clock.exact_us() - self.started_us) // 1000
         self.emit(
@@ -261,4 +264,3 @@ class Switch:
                 "Idle-CPU": "90.000000",
             },
         )
-        self.clock.after(self.options.heartbeat_s, self.heartbeat)

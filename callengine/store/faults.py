@@ -68,6 +68,16 @@ def driver_error(error: BaseException) -> BaseException:
 
 def away(error: BaseException) -> str | None:
     """Why the database cannot be used at the moment; None where the error says something else."""
+    at: BaseException | None = error
+    while at is not None:
+        if (reason := _away(at)) is not None:
+            return reason
+        # Where rolling back failed as well (SQLite on a full disk has done so by itself), the first error tells more.
+        at = at.__context__ if isinstance(at, peewee.DatabaseError | sqlite3.Error) else None
+    return None
+
+
+def _away(error: BaseException) -> str | None:
     inner = driver_error(error)
     if isinstance(inner, sqlite3.Error):
         name = getattr(inner, "sqlite_errorname", None) or ""
@@ -81,7 +91,9 @@ def away(error: BaseException) -> str | None:
     if type(inner).__module__.startswith("psycopg") and kind in {"OperationalError", "InterfaceError"}:
         text = str(inner)
         return next((reason for hint, reason in _CONNECTING_REASONS.items() if hint in text), _GONE)
-    if isinstance(inner, peewee.InterfaceError) or isinstance(error, OSError):
+    if isinstance(inner, OSError):
+        return inner.strerror or type(inner).__name__
+    if isinstance(inner, peewee.InterfaceError):
         return _GONE
     return None
 

@@ -63,11 +63,12 @@ class Job:
 
 @dataclass(slots=True, eq=False)
 class Group:
-    """What is committed together."""
+    """What is committed together. ``complete_us``: when it is, the store has everything up to then."""
 
     entries: list[Entry]
     jobs: list[Job]
     taken_us: int
+    complete_us: int
     upto: int
 
 
@@ -162,7 +163,8 @@ class Committer:
                 if entry.row is None:
                     entry.row = rows.call_row(call, entry.record, self._pack)
                 calls.append(entry.row)
-                if call.campaign is not None and (call.tenant_id, call.campaign) not in self._campaigns:
+                # Held: whose it is may still change, and a campaign must not be left behind with another tenant.
+                if call.campaign is not None and not call.held:
                     campaigns.add((call.tenant_id, call.campaign))
             if entry.event_rows:
                 events += entry.event_rows
@@ -170,6 +172,7 @@ class Committer:
                 if entry.outbox_rows is None:
                     entry.outbox_rows = [rows.outbox_row(p, now_us, self._pack) for p in entry.published]
                 outbox += entry.outbox_rows
+        campaigns -= self._campaigns
         found = [(self._pack(tenant), campaign, now_us) for tenant, campaign in sorted(campaigns)]
         rows.CAMPAIGNS.run(db, found)
         rows.CALLS.run(db, calls)
@@ -203,11 +206,13 @@ class Committer:
         self._campaigns |= campaigns
 
     def _mark(self, db: peewee.Database, group: Group) -> None:
-        """Up to when the store has everything of a switch, for those who only read."""
-        for node in {entry.call.node for entry in group.entries if entry.call is not None}:
-            if group.taken_us - self._marked_us.get(node, 0) >= _MARK_EVERY_US:
-                rows.ENGINES.run(db, [(node, callengine.__version__, group.taken_us)])
-                self._marked_us[node] = group.taken_us
+        """Up to when the store has everything of our switches, for those who only read."""
+        for entry in group.entries:
+            if entry.call is not None:
+                self._marked_us.setdefault(entry.call.node, 0)
+        due = [n for n, marked_us in self._marked_us.items() if group.taken_us - marked_us >= _MARK_EVERY_US]
+        rows.ENGINES.run(db, [(node, callengine.__version__, group.complete_us) for node in due])
+        self._marked_us.update(dict.fromkeys(due, group.taken_us))
 
     def _run(self, db: peewee.Database, job: Job) -> None:
         """A job's error is its caller's alone, unless it tells that the connection is gone."""

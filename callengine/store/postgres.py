@@ -1,8 +1,8 @@
 """Postgres for use in native threads: psycopg 3 that waits in the kernel, whether or not the process is monkey-patched.
 
 psycopg chooses how it waits when it is imported, once, by whether the process is patched then; and where it is,
-connecting makes a hub in each native thread, and the end of such a process is a crash. Our connections are only ever used
-in native threads, so they bring their own way to connect and to wait, and the order of imports does not matter.
+connecting makes a hub in each native thread, and the end of such a process is a crash. Our connections are only used in
+native threads, so they bring their own way to connect and to wait, and the order of imports does not matter.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from callengine.errors import StoreUnavailable
 
 _INTERVAL_S: Final = 0.1
+_SILENCE_S: Final = 45.0
 _MIN_CONNECT_TIMEOUT_S: Final = 2.0
 
 _DEFAULTS: Final = {
@@ -47,8 +48,17 @@ class NativeConnection(psycopg.Connection[Any]):
     def wait(self, gen: PQGen[RV], interval: float = _INTERVAL_S, timeout: float | None = None) -> RV:
         """Runs ``gen`` to its end. Raises what it raises."""
         native: Callable[..., RV] = getattr(waiting, "wait_c", None) or waiting.wait
-        bounds = {} if timeout is None else {"timeout": timeout}  # psycopg 3.2 has none
-        return native(gen, self.pgconn.socket, interval=interval, **bounds)
+        started = time.monotonic()
+        try:
+            return native(gen, self.pgconn.socket, interval=interval, timeout=timeout or _SILENCE_S)
+        except psycopg.Error:
+            raise
+        except Exception:
+            if timeout is not None or time.monotonic() - started < _SILENCE_S:
+                raise
+            # The server bounds its own work more narrowly; it has stopped, or its packets go nowhere.
+            self.pgconn.finish()
+            raise psycopg.OperationalError("it does not answer") from None
 
 
 def connect(params: dict[str, str]) -> NativeConnection:

@@ -29,7 +29,6 @@ _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _EQUAL: Final = ("campaign_id", "lead_id", "agent_id", "status", "direction", "disposition")
 _LIVE_STATUSES: Final = frozenset({"dialing", "ringing", "answered", "agent_connected"})
 _MAX_TIMELINE: Final = 10_000
-_ORDER: Final = f"{schema.DIALLED} DESC, id DESC"
 _TIMEOUT_S: Final = 10.0
 _RESTART_TIMEOUT_S: Final = 60.0
 
@@ -49,14 +48,15 @@ class Reads:
         self._data_as_of: int | None = None
         columns = rows.columns_for(store.kind)
         self._one = store.sql(f"SELECT {columns} FROM call WHERE tenant_id = ? AND id = ?")
-        self._paged = rows.columns_for(store.kind, "page.")
+        self._columns = rows.columns_for(store.kind, "call.")
+        self._dialled = schema.DIALLED[store.kind]
         cast = "::text" if store.kind == "postgres" else ""
         self._timeline = store.sql(
             "SELECT e.name, e.at_us, e.leg, e.source, e.detail FROM call JOIN call_event AS e ON e.call_id = call.id"
             f" WHERE call.tenant_id = ? AND call.id = ? ORDER BY e.n LIMIT {_MAX_TIMELINE}"
         )
         # The empty text keeps SQLite off the index of (node, fs_uuid), which leads through all calls there ever were.
-        self._live = store.sql(f"SELECT id{cast}, state FROM call WHERE live AND node || '' = ? ORDER BY id")
+        self._live = store.sql(f"SELECT id{cast}, state FROM call WHERE live AND node || '' = ?")
         self._by_channel = store.sql("SELECT state FROM call WHERE node = ? AND fs_uuid = ?")
 
     @property
@@ -66,7 +66,11 @@ class Reads:
 
     def check(self) -> None:
         """Raises StoreUnavailable where the database cannot be read; else brings ``data_as_of`` up to date."""
-        text = "SELECT min(data_as_of_us) FROM engine"
+        # The slowest of the engines at work; one that gave its lease back is not waited for.
+        text = (
+            "SELECT coalesce(min(CASE WHEN lease.expires_us > 0 THEN data_as_of_us END), max(data_as_of_us))"
+            " FROM engine LEFT JOIN lease ON lease.node = engine.node"
+        )
         self._data_as_of = self._store.run(lambda db: sql.query(db, text).fetchone()[0], self._timeout_s)
 
     # -- calls -------------------------------------------------------------------------------------------------------
@@ -93,9 +97,10 @@ class Reads:
         where, values = self._where(tenant_id, filters)
         text = self._store.sql(
             f"WITH total AS (SELECT count(*) AS n FROM call WHERE {where}),"
-            f" page AS (SELECT * FROM call WHERE {where} ORDER BY {_ORDER} LIMIT ? OFFSET ?)"
-            f" SELECT total.n, {self._paged} FROM total LEFT JOIN page ON TRUE"
-            f" ORDER BY {schema.DIALLED} DESC, page.id DESC"
+            # First which, then what: the rows that a deep page passes over are not read.
+            f" page AS (SELECT id FROM call WHERE {where} ORDER BY {self._dialled.order} LIMIT ? OFFSET ?)"
+            f" SELECT total.n, {self._columns} FROM total LEFT JOIN (page JOIN call ON call.id = page.id) ON TRUE"
+            f" ORDER BY {self._dialled.order}"
         )
         bounds = (page_size, _offset(page, page_size))
 
@@ -114,10 +119,10 @@ class Reads:
                 if name == "status" and value in _LIVE_STATUSES:
                     parts.append("live")
             elif name == "dialed_after_us":
-                parts.append(f"{schema.DIALLED} >= ? AND {schema.DIALLED} < {schema.NEVER_DIALLED}")
+                parts.append(self._dialled.from_then)
                 values.append(value)
             elif name == "dialed_before_us":
-                parts.append(f"{schema.DIALLED} < ?")
+                parts.append(self._dialled.before)
                 values.append(value)
             else:
                 raise ValueError(f"there is no filter {name!r}")
@@ -136,13 +141,18 @@ class Reads:
     def live_calls(self, node: str) -> list[Call]:
         """The calls of a switch that are not over, as they were last written."""
 
-        found = self._store.run(lambda db: sql.query(db, self._live, (node,)).fetchall(), _RESTART_TIMEOUT_S)
-        calls = []
-        for call_id, state in found:
-            try:
-                calls.append(rows.decode_state(state))
-            except msgspec.MsgspecError as error:
-                log.error("call %s cannot be restored: %s", schema.text_of(call_id), error)
+        def read(db: peewee.Database) -> tuple[list[Call], list[tuple[str, str]]]:
+            calls, unreadable = [], []
+            for call_id, state in sorted(sql.query(db, self._live, (node,)).fetchall()):
+                try:
+                    calls.append(rows.decode_state(state))
+                except msgspec.MsgspecError as error:
+                    unreadable.append((schema.text_of(call_id), str(error)))
+            return calls, unreadable
+
+        calls, unreadable = self._store.run(read, _RESTART_TIMEOUT_S)
+        for call_id, error in unreadable:
+            log.error("call %s cannot be restored: %s", call_id, error)
         return calls
 
     def call_of_channel(self, node: str, fs_uuid: str) -> Call | None:
@@ -200,7 +210,7 @@ def _leads(tenant_id: str) -> Any:
 
 
 def _offset(page: int, page_size: int) -> int:
-    return min((page - 1) * page_size, schema.NEVER_DIALLED)
+    return min((page - 1) * page_size, schema.MAX_INT)
 
 
 def in_order(notes: list[Note]) -> list[Note]:

@@ -6,14 +6,30 @@ The migrations create the tables; a test compares the two. Instants are integers
 from __future__ import annotations
 
 import sqlite3
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from uuid import UUID
 
 import peewee
 
-# The contract's order: what has not been dialled yet comes first, as the newest. The same expression as in the indexes.
-NEVER_DIALLED: Final = (1 << 63) - 1
-DIALLED: Final = f"coalesce(dial_us, {NEVER_DIALLED})"
+MAX_INT: Final = (1 << 63) - 1
+_DIALLED: Final = f"coalesce(call.dial_us, {MAX_INT})"
+
+
+class Dialled(NamedTuple):
+    """The contract's order, what has not been dialled first, as the newest; and bounds. As in each one's indexes."""
+
+    order: str
+    from_then: str
+    before: str
+
+
+# SQLite cannot put NULLS FIRST into an index, and Postgres cannot read an expression off an index alone.
+DIALLED: Final = {
+    "sqlite": Dialled(
+        f"{_DIALLED} DESC, call.id DESC", f"{_DIALLED} >= ? AND {_DIALLED} < {MAX_INT}", f"{_DIALLED} < ?"
+    ),
+    "postgres": Dialled("call.dial_us DESC NULLS FIRST, call.id DESC", "call.dial_us >= ?", "call.dial_us < ?"),
+}
 
 sqlite3.register_adapter(UUID, lambda value: value.bytes)
 

@@ -23,6 +23,7 @@ from callengine.calls.call import Call
 from callengine.calls.machine import Noted, Published
 from callengine.calls.record import CallRecord
 from callengine.errors import StoreUnavailable
+from callengine.store import faults
 from callengine.store.database import Store
 from callengine.store.group import Committer, Entry, Group, Job, Result
 
@@ -36,6 +37,7 @@ _MAX_ROWS: Final = 1_000_000
 _BACKOFF_MIN_S: Final = 0.05
 _BACKOFF_MAX_S: Final = 2.0
 _IDLE_LOOK_S: Final = 5.0
+_SILENCE_S: Final = 5.0
 # Of the interval: half the processor time of committing each change at once, and four fifths of the bound are left.
 _GATHERED: Final = 0.2
 # What a row takes in memory, about; for the metric.
@@ -256,14 +258,18 @@ class Writer:
             job = self._jobs.popleft()
             if not job[0].given_up:
                 self._in_group.append(job)
-        self._group = Group(entries, [job for job, _ in self._in_group], self._now_us(), upto)
+        now_us = self._now_us()
+        complete_us = next((entry.since_us for entry in self._dirty.values()), now_us)
+        self._group = Group(entries, [job for job, _ in self._in_group], now_us, complete_us, upto)
 
     def _attempt(self) -> Result:
         assert self._group is not None
         assert self._thread is not None
         if self._running is None:
             self._running = self._thread.spawn(self._committer.commit, self._group)
-        self._running.wait()
+        while not self._running.wait(_SILENCE_S) and not self._running.ready():
+            # It will end by itself, by the bounds of its connection; until then it is to be known.
+            self._tell_failure(faults.TIMED_OUT)
         running, self._running = self._running, None
         return cast(Result, running.get())
 
@@ -295,10 +301,13 @@ class Writer:
 
     def _failed(self, reason: str) -> None:
         self._failures += 1
+        self._tell_failure(reason)
+        self._settle_jobs()
+
+    def _tell_failure(self, reason: str) -> None:
         if reason != self.reason:
             log.error("the database takes no writes: %s; %d rows wait, nothing is lost", reason, self._rows)
             self._tell(reason)
-        self._settle_jobs()
 
     def _settle_jobs(self) -> None:
         """After a failed attempt: who got an answer has it, who gave up is forgotten, the others are tried again."""

@@ -1,7 +1,7 @@
 """What mod_json_cdr says of calls, in the contract's words: the ground truth to compare the book with.
 
-The stamps are those of the channel's own timetable (``*_uepoch``, µs), the cause is ``hangup_cause``, the agent is named by
-the CDR of the leg that the channel was bridged to.
+The stamps are those of the channel's own timetable (``*_uepoch``, µs), the cause is ``hangup_cause``, the agent is
+named by the CDR of the leg that the channel was bridged to.
 """
 
 from __future__ import annotations

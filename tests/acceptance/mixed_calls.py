@@ -1,8 +1,8 @@
-"""Some thousand mixed calls on a real FreeSWITCH, through a daemon of its own, compared field by field with the switch's CDRs.
+"""Some thousand mixed calls on a real FreeSWITCH, compared field by field with the switch's own CDRs.
 
-Not part of the test run: it needs a FreeSWITCH that writes mod_json_cdr records into a folder, and far ends that behave by the
-number dialled. Half of the calls are placed over the daemon's API, half by somebody else (plain ``bgapi originate``); inbound
-calls of a SIP load generator that run meanwhile are compared as well.
+Not part of the test run: it needs a FreeSWITCH that writes mod_json_cdr records into a folder, and far ends that behave
+by the number dialled. It runs a daemon of its own. Half of the calls are placed over that daemon's API, half by
+somebody else (plain ``bgapi originate``); inbound calls of a SIP load generator that run meanwhile are compared as well.
 
     python -m tests.acceptance.mixed_calls --esl 127.0.0.1:8021:ClueCon --cdr /var/log/freeswitch/json_cdr \\
         --gateway carrier --agents-gateway agents --calls 2000 --rate 100
@@ -32,16 +32,17 @@ from typing import Any
 
 import gevent
 from gevent.pool import Pool
-from tests.acceptance import cdrs
 
 from callengine.calls.causes import cause_of
 from callengine.esl.client import EslClient
 from callengine.esl.headers import Translator
+from tests.acceptance import cdrs
 
 # kind -> (digit that the far end goes by, share of the mix)
 KINDS = {
     "answered": ("1", 8), "busy": ("2", 2), "no_answer": ("3", 2), "not_found": ("4", 2), "early_media": ("5", 2),
-    "bridged": ("1", 3), "recorded": ("1", 2), "killed_ringing": ("3", 2), "invalid_gateway": ("1", 1), "loopback": ("1", 1),
+    "bridged": ("1", 3), "recorded": ("1", 2), "killed_ringing": ("3", 2), "invalid_gateway": ("1", 1),
+    "loopback": ("1", 1),
 }  # fmt: skip
 
 
@@ -82,7 +83,9 @@ class Daemon:
         self._wait_ready()
 
     def _run(self, *words: str, check: bool = True) -> str:
-        done = subprocess.run([sys.executable, "-m", "callengine", *words], env=self._env, capture_output=True, text=True)
+        done = subprocess.run(
+            [sys.executable, "-m", "callengine", *words], env=self._env, capture_output=True, text=True
+        )
         if check and done.returncode:
             raise SystemExit(f"callengine {words[0]}: {done.stderr}")
         return done.stdout
@@ -227,7 +230,7 @@ class Load:
         if kind == "invalid_gateway":
             self.causes[call["fs_uuid"]] = "INVALID_GATEWAY"
         if kind == "killed_ringing":
-            gevent.sleep(1.0)
+            gevent.sleep(2.0)
             self.daemon.ask("POST", f"/v1/calls/{call['id']}/hangup", {})
 
     def _by_others(self, kind: str, number: int) -> None:
@@ -238,9 +241,7 @@ class Load:
         application = "&park()"
         if kind == "bridged":
             agent = f"3{number % 10:03d}"
-            application = (
-                f"&bridge({{callengine_agent_id={agent}}}sofia/gateway/{self.args.agents_gateway}/{agent})"
-            )
+            application = f"&bridge({{callengine_agent_id={agent}}}sofia/gateway/{self.args.agents_gateway}/{agent})"
         elif kind == "invalid_gateway":
             target = f"sofia/gateway/no_such_gateway/{number}"
         elif kind == "loopback":
@@ -271,15 +272,23 @@ def main(argv: list[str]) -> int:
             found = {u: v for u, v in cdrs.read(args.cdr).items() if not any(u in name for name in before)}
             without = {u: c for u, c in load.causes.items() if u not in found and c == "INVALID_GATEWAY"}
             lines = cdrs.differences(told, found, without)
+            wrong = {line.split(":", 1)[0] for line in lines}
+            for call in [c for c in told if c["fs_uuid"] in wrong][:20]:
+                events = daemon.ask("GET", f"/v1/calls/{call['id']}/events")
+                print(call["fs_uuid"], call["status"], call["failure_reason"], json.dumps(events)[:1500])
         finally:
             code = daemon.stop()
-            errors = [line for line in daemon.log.read().splitlines() if "ERROR" in line or "Traceback" in line]
+            words = ('"level":"warning"', '"level":"error"', "Traceback")
+            errors = [line for line in daemon.log.read().splitlines() if any(word in line for word in words)]
     print(f"in the book {len(told)}; legs with a CDR {len(found)}; without a channel {len(without)}")
-    print(f"by status {dict(Counter(c['status'] for c in told))}, causes {dict(Counter(str(c['hangup_cause']) for c in told))}")
-    print(f"with an agent {sum(c['agent_id'] is not None for c in told)}, recorded {sum(c['has_recording'] for c in told)}")
+    print("by status", dict(Counter(c["status"] for c in told)))
+    print("by cause", dict(Counter(str(c["hangup_cause"]) for c in told)))
+    print("failed without a channel", dict(Counter(c["failure_reason"] for c in told if c["failure_reason"])))
+    print("with an agent", sum(c["agent_id"] is not None for c in told))
+    print("recorded", sum(c["has_recording"] for c in told))
     for what, number in load.refused.items():
         print(f"refused by the API: {number} x {what}")
-    print(f"daemon: exit code {code}, {len(errors)} errors logged", *errors[:5], sep="\n  ")
+    print(f"daemon: exit code {code}, {len(errors)} warnings and errors logged", *errors[:5], sep="\n  ")
     print(f"differences: {len(lines)}", *lines[:40], sep="\n  ")
     return 1 if lines or errors or load.refused else 0
 

@@ -120,6 +120,19 @@ def test_migrate(tmp_path: Path) -> None:
     assert json.loads(run("migrate", "run", "--json", state=tmp_path).stdout)["applied"] == []
 
 
+def test_only_tenant_create_makes_a_database(tmp_path: Path) -> None:
+    for arguments in (
+        ["tenant", "list"],
+        ["key", "create", "--tenant", "x", "--scope", "calls:read"],
+        ["key", "revoke", "x"],
+        ["campaign", "list", "--tenant", "x"],
+    ):
+        done = run(*arguments, state=tmp_path)
+        assert done.returncode == 4, arguments
+        assert f"sqlite:///{tmp_path}/callengine.db" in lines(done.stderr)[0]
+    assert not (tmp_path / "callengine.db").exists()
+
+
 def test_the_database_is_away(tmp_path: Path) -> None:
     nowhere = "postgresql://anna:hunter2@127.0.0.1:1/calls"
     for arguments in (["tenant", "list"], ["migrate", "status"]):
@@ -127,3 +140,14 @@ def test_the_database_is_away(tmp_path: Path) -> None:
         assert done.returncode == 4, arguments
         assert len(lines(done.stderr)) == 1
         assert b"hunter2" not in done.stderr
+
+
+def test_on_postgres(postgres_settings: Database, tmp_path: Path) -> None:
+    url = {"CALLENGINE_DATABASE__URL": postgres_settings.url.get_secret_value()}
+    assert run("migrate", "run", state=tmp_path, **url).returncode == 0
+    assert run("migrate", "status", state=tmp_path, **url).returncode == 0
+    assert run("tenant", "create", "acme", state=tmp_path, **url).returncode == 0
+    done = run("key", "create", "--tenant", "acme", "--scope", "calls:read", state=tmp_path, **url)
+    assert KEY.fullmatch(done.stdout.decode().strip())
+    (entry,) = json.loads(run("key", "list", "--tenant", "acme", "--json", state=tmp_path, **url).stdout)
+    assert entry["scopes"] == ["calls:read"]

@@ -140,7 +140,7 @@ def test_show_list_events_hangup(daemon: Daemon, tmp_path: Path) -> None:
     daemon.answers = [(200, page)]
     listed = run_call(daemon, tmp_path, "list", "--status", "dialing", "--page", "2", "--page-size", "1")
     assert ID.encode() in listed.stdout
-    assert lines(listed.stderr) == ["page 2 of 3, 3 calls"]
+    assert lines(listed.stderr) == ["page 2 of 3, 3 in all"]
     assert daemon.asked[-1].path == "/v1/calls?status=dialing&page=2&page_size=1"
     assert json.loads(run_call(daemon, tmp_path, "list", "--json").stdout) == page
 

@@ -59,6 +59,14 @@ def test_advice_is_told_beside_it(tmp_path: Path) -> None:
     assert any(line.startswith("callengine: note: metrics.token") for line in lines(done.stderr))
 
 
+def test_a_state_directory_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    done = run("run", state=tmp_path, CALLENGINE_STATE__DIRECTORY=str(tmp_path / "file" / "state"))
+    assert done.returncode == 78
+    (line,) = lines(done.stderr)
+    assert "state.directory" in line
+
+
 def test_other_commands_tell_the_same(tmp_path: Path) -> None:
     for arguments in (["run"], ["api"], ["tenant", "list"], ["migrate", "run"], ["quarantine", "list"]):
         done = run(*arguments, state=tmp_path, CALLENGINE_ESL__PORT="0", CALLENGINE_HTTP__PORT="x")

@@ -99,11 +99,11 @@ class Wire:
 
 @dataclass
 class Switch:
-    """A logged-in connection with the events that came, oldest first."""
+    """A logged-in connection with the events that came, oldest first, and the bytes of each."""
 
     wire: Wire
     events: list[Event] = field(default_factory=list)
-    order: list[str] = field(default_factory=list)
+    bodies: list[bytes] = field(default_factory=list)
 
     @classmethod
     def login(cls, host: str, port: int, password: str, events: str = CHANNEL_EVENTS) -> Switch:
@@ -120,6 +120,7 @@ class Switch:
 
     def _take(self, frame: Frame) -> None:
         if frame.kind == "text/event-json":
+            self.bodies.append(frame.body)
             self.events.append(json.loads(frame.body.decode("utf-8", "replace")))
 
     def command(self, line: str, timeout_s: float = 15.0) -> Frame:

@@ -101,9 +101,12 @@ def test_show_channels_as_json(target: Target, switch: Switch, uuid: str) -> Non
     assert shown["row_count"] == len(shown["rows"])
     [row] = [each for each in shown["rows"] if each["uuid"] == uuid]
     number = target.numbers["stay"]
-    assert list(row)[:12] == (
-        "uuid direction created created_epoch name state cid_name cid_num ip_addr dest application application_data"
-    ).split()
+    assert (
+        list(row)[:12]
+        == (
+            "uuid direction created created_epoch name state cid_name cid_num ip_addr dest application application_data"
+        ).split()
+    )
     assert (row["direction"], row["state"], row["callstate"]) == ("outbound", "CS_EXECUTE", "ACTIVE")
     assert (row["dest"], row["initial_dest"], row["application"]) == (number, number, "park")
     assert row["cid_num"] == number

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gevent
 import pytest
-from tests.engine.fakes import KeptWriter, Switch, event, headers
 
 from callengine.calls.book import Book
 from callengine.calls.machine import Rules
@@ -15,6 +14,7 @@ from callengine.esl.intake import IntakeQueue
 from callengine.metrics import Metrics
 from callengine.reconcile import Reconciler
 from callengine.tracker import Tracker
+from tests.engine.fakes import KeptWriter, Switch, event, headers
 
 T = 1_795_343_615_000_000
 U = [f"00000000-0000-4000-8000-{i:012d}" for i in range(10)]
@@ -80,7 +80,7 @@ def test_an_end_that_waits_in_the_intake_wins_over_bounds(rig: Rig) -> None:
     rig.take(event("CHANNEL_CREATE", headers(U[0], T)))
     switch = Switch({})
     ended = event("CHANNEL_HANGUP_COMPLETE", headers(U[0], T, hangup=T + 7_000_000), **{"Hangup-Cause": "USER_BUSY"})
-    switch.before_answer = lambda command: command.startswith("show") and rig.intake.put_many([ended]) or None
+    switch.before_answer = lambda command: (command.startswith("show") and rig.intake.put_many([ended])) or None
     rig.reconciler.run(switch)
     record = record_of(rig.book.call_of(U[0]))  # type: ignore[arg-type]
     assert (record.end_us, record.hangup_cause, record.end_source) == (T + 7_000_000, "USER_BUSY", "event")

@@ -7,7 +7,6 @@ from typing import Any
 import gevent
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from tests.engine.fakes import KeptWriter, event, headers
 
 from callengine.calls.book import Book
 from callengine.calls.call import Call
@@ -16,6 +15,7 @@ from callengine.esl.headers import Translator
 from callengine.esl.intake import IntakeQueue
 from callengine.metrics import Metrics
 from callengine.tracker import Tracker
+from tests.engine.fakes import KeptWriter, event, headers
 
 T = 1_795_343_615_000_000
 

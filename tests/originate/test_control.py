@@ -9,9 +9,11 @@ import gevent
 import pytest
 from gevent.event import Event
 
+from callengine.calls.facts import LegAnswered
 from callengine.calls.record import CallRecord
 from callengine.errors import (
     CallOver,
+    CommandRefused,
     CommandTimedOut,
     EslDisconnected,
     MalformedInput,
@@ -21,6 +23,7 @@ from callengine.errors import (
     SwitchUnavailable,
     WrongState,
 )
+from callengine.originate import orders
 from tests.esl.parser import originate
 from tests.originate.fakes import EPOCH_US, OTHER_TENANT, REQUEST, TENANT, Rig, path_of
 
@@ -130,8 +133,7 @@ def test_no_answer_in_time_is_said_and_stands_in_the_timeline(rig: Rig, name: st
     rig.link.answers = {verb: CommandTimedOut(verb, 5) for verb in verbs}
     with pytest.raises(CommandTimedOut):
         EVERY[name](rig, TENANT, call_id)
-    if name != "bridge":
-        assert (rig.notes[-1][1] or "").endswith("no reply")
+    assert (rig.notes[-1][1] or "").endswith("no reply")
 
 
 @pytest.mark.parametrize("name", EVERY)
@@ -347,6 +349,28 @@ def test_an_agent_who_talks_is_not_let_go(rig: Rig) -> None:
     assert not [c for c in rig.link.sent if c.startswith("uuid_kill")]
 
 
+def test_an_agent_whom_the_switch_was_never_asked_for_is_asked_for_again(rig: Rig) -> None:
+    call_id = rig.answered()
+    for error in (EslDisconnected(), CommandRefused("bgapi", "-ERR permission denied")):
+        rig.link.answers["originate"] = error
+        with pytest.raises((SwitchUnavailable, CommandRefused)):
+            rig.control.bridge(TENANT, call_id, AGENT)
+    rig.link.answers.clear()
+    rig.control.bridge(TENANT, call_id, AGENT)
+    assert rig.words().count("bridge") == 1
+    assert len(rig.originates()) == 4
+
+
+def test_an_agent_whose_channel_is_not_there_yet_is_let_go_all_the_same(rig: Rig) -> None:
+    call_id = rig.answered()
+    rig.control.bridge(TENANT, call_id, AGENT)
+    tries = iter(["-ERR No such channel!\n", "+OK\n"])
+    rig.link.answers["uuid_kill"] = lambda command: next(tries)
+    rig.end(call_id)
+    gevent.sleep(0.01)
+    assert len([c for c in rig.link.sent if c.startswith("uuid_kill")]) == 2
+
+
 def test_two_calls_of_one_tenant_are_connected_once(rig: Rig) -> None:
     one, two = rig.answered(), rig.answered()
     for call in (two, two.upper()):
@@ -412,6 +436,37 @@ def test_where_a_call_can_be_sent(rig: Rig, target: dict[str, Any], command: str
     rig.wait(6)
     rig.control.transfer(TENANT, call_id, target)
     assert len(rig.link.sent) == 3, "later on it is a new order"
+
+
+@pytest.mark.parametrize("order", ["transfer", "bridge"])
+def test_an_order_waits_for_the_end_of_the_originate(rig: Rig, order: str) -> None:
+    """FreeSWITCH sends an answered channel on only when the originate's thread has seen the answer."""
+    call_id = rig.dialled()
+    rig.create(call_id)
+    at, leg = rig.stamp(), rig.leg(call_id)
+    rig.take(LegAnswered(uuid=call_id, at_us=at, created_us=leg.created_us, answered_us=at))
+    seen: list[int] = []
+
+    def sleep(seconds: float) -> None:
+        seen.append(len(rig.link.sent))
+        rig.wait(seconds)
+        if len(seen) == 3:
+            rig.job(call_id, f"+OK {call_id}")
+
+    rig.control._sleep = sleep
+    ORDERS[order](rig, TENANT, call_id)
+    assert seen == [1, 1, 1]
+    assert len(rig.link.sent) == 2
+
+
+def test_an_order_waits_for_no_job_that_never_comes(rig: Rig) -> None:
+    call_id = rig.dialled()
+    rig.create(call_id)
+    at, leg = rig.stamp(), rig.leg(call_id)
+    rig.take(LegAnswered(uuid=call_id, at_us=at, created_us=leg.created_us, answered_us=at))
+    before = rig.now
+    ORDERS["transfer"](rig, TENANT, call_id)
+    assert 1 <= rig.now - before < 1.5
 
 
 def test_where_a_call_cannot_be_sent(rig: Rig) -> None:
@@ -583,3 +638,17 @@ def test_what_was_remembered_of_a_call_goes_with_it(rig: Rig) -> None:
     rig.end(call_id)
     rig.control.hangup(TENANT, call_id)
     assert not rig.control._orders._desks
+
+
+def test_calls_whose_end_nobody_told_are_forgotten(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(orders, "_MAX_DESKS", 2)
+    for number in range(5):
+        rig.create(f"in{number}", direction="inbound", tenant="a")
+        rig.answer(f"in{number}")
+        call = rig.book.call_of(f"in{number}")
+        assert call is not None
+        rig.control.hold(TENANT, call.id)
+        rig.originator.listeners.clear()
+        rig.end(f"in{number}")
+        rig.wait(10)
+    assert len(rig.control._orders._desks) <= 2

@@ -347,6 +347,37 @@ def test_the_worker_wakes_for_a_new_call_and_for_a_free_slot(rig: Rig) -> None:
     worker.kill()
 
 
+def test_several_senders_send_each_call_once(rig: Rig) -> None:
+    rig.link.hold = Event()
+    workers = [gevent.spawn(run) for run in (rig.originator.run, *[rig.originator.run_sender] * 4)]
+    for _ in range(3):
+        rig.submit()
+        rig.now += 1
+        gevent.sleep(0.01)
+    assert len(rig.originates()) == 3, "one reply is not waited for by the next call"
+    rig.link.hold.set()
+    gevent.sleep(0.01)
+    assert len(rig.originates()) == len(set(rig.originates())) == 3
+    assert rig.counts.results == {"sent": 3}
+    gevent.killall(workers)
+
+
+def test_a_reply_that_takes_long_is_no_doubt(rig: Rig) -> None:
+    call_id = rig.submit()
+    rig.link.answers["uuid_exists"] = "false"
+    rig.link.hold = Event()
+    sender = gevent.spawn(rig.originator.turn)
+    gevent.sleep(0)
+    for _ in range(5):
+        rig.now += 5
+        rig.originator.turn()
+    assert rig.stored[call_id].live
+    assert not [command for command in rig.link.sent if command.startswith("uuid_exists")]
+    rig.link.hold.set()
+    sender.join()
+    assert rig.counts.results == {"sent": 1}
+
+
 # -- what may have been sent ---------------------------------------------------------------------------------------
 
 
@@ -439,6 +470,20 @@ def test_a_switch_that_cannot_be_asked_is_asked_later(rig: Rig) -> None:
         rig.work()
         rig.now += 10
     assert rig.stored[call_id].live
+
+
+def test_a_worker_that_dies_while_it_asks_keeps_the_call_in_sight(rig: Rig) -> None:
+    call_id = rig.submit()
+    rig.link.answers = {"originate": EslDisconnected(), "uuid_exists": gevent.GreenletExit()}
+    rig.originator.turn()
+    with pytest.raises(gevent.GreenletExit):
+        rig.originator.turn()
+    rig.link.answers["uuid_exists"] = "false"
+    for _ in range(3):
+        rig.now += 2.1
+        rig.work()
+    assert rig.reason(call_id) == "switch_unreachable"
+    idle(rig)
 
 
 # -- after a restart -----------------------------------------------------------------------------------------------

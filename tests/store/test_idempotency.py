@@ -75,7 +75,8 @@ def test_of_many_at_once_one_is_the_first(run: Run) -> None:
 
     requests = [gevent.spawn(try_it) for _ in range(8)]
     gevent.joinall(requests, timeout=20)
-    assert sorted(g.value for g in requests) == ["first", *["wait"] * 7]
+    assert [g.value for g in requests].count("first") == 1
+    assert [g.value for g in requests].count("wait") == 7
 
 
 def test_a_claim_goes_with_the_work_it_was_for(store: Store, run: Run) -> None:

@@ -59,7 +59,8 @@ def test_of_many_at_once_one_gets_it(lease: Lease) -> None:
 
     engines = [gevent.spawn(try_it, f"engine-{n}") for n in range(8)]
     gevent.joinall(engines, timeout=20)
-    assert sorted(g.value for g in engines) == [False] * 7 + [True]
+    assert [g.value for g in engines].count(True) == 1
+    assert [g.value for g in engines].count(False) == 7
 
 
 def test_it_is_renewed_several_times_before_it_expires(lease: Lease) -> None:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import gevent
 import peewee
@@ -77,7 +77,7 @@ def test_a_locked_database_holds_up_nobody_and_loses_nothing(store: Store, reads
         with pytest.raises(StoreUnavailable):
             writer.flush(0.2)
         with pytest.raises(StoreUnavailable):
-            writer.execute(lambda db: 1, 0.2)
+            writer.execute(lambda db: sql.query(db, "INSERT INTO engine VALUES ('late', '1', 1)"), 0.2)
         assert reads.call(TENANT, known.id) is not None
         if store.kind == "sqlite":
             wait_until(lambda: told)
@@ -90,8 +90,24 @@ def test_a_locked_database_holds_up_nobody_and_loses_nothing(store: Store, reads
     assert reads.calls(TENANT, {"status": "failed"}, 1, 1)[1] == 50
     assert [note.name for note in reads.timeline(TENANT, calls[7].id)] == ["created", "ended"]
     assert writer.execute(lambda db: sql.query(db, "SELECT count(*) FROM outbox").fetchone()[0], 5) == 50
+    text = "SELECT count(*) FROM engine WHERE node = 'late'"
+    assert writer.execute(lambda db: sql.query(db, text).fetchone()[0], 5) == 0
     if store.kind == "sqlite":
         assert told == [(False, "it is locked by another process"), (True, None)]
+    writer.stop(5)
+
+
+def test_work_that_is_given_up_while_it_waits_for_a_lock_is_not_done(store: Store, database_locked: Away) -> None:
+    writer = Writer(store)
+    writer.start()
+    text = "INSERT INTO engine VALUES ('late', '1', 1)"
+    with database_locked():
+        writer.put(a_call())
+        with pytest.raises(StoreUnavailable):
+            writer.execute(lambda db: sql.query(db, text), 0.2)
+    writer.flush(10)
+    count = "SELECT count(*) FROM engine WHERE node = 'late'"
+    assert writer.execute(lambda db: sql.query(db, count).fetchone()[0], 5) == 0
     writer.stop(5)
 
 
@@ -201,6 +217,63 @@ def store_connection(store: Store) -> Iterator[peewee.Database]:
     db.close()
 
 
+def test_a_server_that_stopped_answering_is_known_and_then_left(
+    postgres_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("callengine.store.writer._SILENCE_S", 0.2)
+    monkeypatch.setattr("callengine.store.postgres._SILENCE_S", 1.0)
+    told: list[tuple[bool, str | None]] = []
+    writer = Writer(postgres_store, **states({}, told))
+    writer.start()
+    backend = writer.execute(lambda db: int(sql.query(db, "SELECT pg_backend_pid()").fetchone()[0]), 5)
+    os.kill(backend, signal.SIGSTOP)
+    try:
+        with ticking() as late:
+            writer.put(call := a_call())
+            wait_until(lambda: told)
+            assert told == [(False, "it did not answer in time")]
+            writer.flush(10)
+        assert max(late) < 0.15
+        assert told[-1] == (True, None)
+        assert Reads(postgres_store).call(TENANT, call.id) == record_of(call)
+    finally:
+        os.kill(backend, signal.SIGCONT)
+    writer.stop(5)
+
+
+class _SmallDisk(Store):
+    """A disk with room for so many pages more."""
+
+    full = True
+
+    def connection(self, *, readonly: bool, busy_timeout_s: float | None = None) -> peewee.Database:
+        db = super().connection(readonly=readonly, busy_timeout_s=busy_timeout_s)
+        if self.full and not readonly:
+            cast(Any, db)._pragmas.append(("max_page_count", 1))  # SQLite takes the present size then
+        return db
+
+
+def test_a_full_disk_loses_nothing(sqlite_store: Store) -> None:
+    store = _SmallDisk(sqlite_store.settings)
+    told: list[tuple[bool, str | None]] = []
+    writer = Writer(store, **states({}, told))
+    writer.start()
+    calls = [a_call(T0 + n) for n in range(300)]
+    for call in calls:
+        writer.put(call)
+    wait_until(lambda: told)
+    assert told == [(False, "the disk is full")]
+    with pytest.raises(StoreUnavailable, match="disk is full"):
+        writer.flush(0.1)
+    store.full = False
+    writer.flush(10)
+    assert told[-1] == (True, None)
+    assert Reads(store).calls(TENANT, {}, 1, 1)[1] == 300
+    assert writer.refused == 0
+    writer.stop(5)
+    store.close()
+
+
 def test_far_too_much_drops_timelines_first_and_says_so(store: Store, reads: Reads) -> None:
     writer = Writer(store, max_rows=10)
     calls = [a_call(T0 + n) for n in range(10)]
@@ -209,11 +282,12 @@ def test_far_too_much_drops_timelines_first_and_says_so(store: Store, reads: Rea
         for name in ("created", "rang", "answered"):
             writer.note(noted(call, name))
         writer.publish(published(call, EventName.DIALING, 1))
-    assert writer.full
+    full = [writer.full]
     assert writer.dropped_notes > 0
     writer.start()
     writer.flush(5)
-    assert not writer.full
+    full.append(writer.full)
+    assert full == [True, False]
     assert reads.calls(TENANT, {}, 1, 1)[1] == 10
     assert writer.execute(lambda db: sql.query(db, "SELECT count(*) FROM outbox").fetchone()[0], 5) == 10
     writer.stop(5)

@@ -122,7 +122,7 @@ def test_each_filter_picks_its_calls(writer: Writer, reads: Reads) -> None:
         ({"dialed_before_us": T0 + 2}, [inbound, plain]),
         ({"dialed_after_us": T0 + 1, "dialed_before_us": T0 + 2}, [inbound]),
     ):
-        records, total = reads.calls(TENANT, filters, 1, 25)  # type: ignore[arg-type]
+        records, total = reads.calls(TENANT, filters, 1, 25)
         assert (filters, ids(records), total) == (filters, ids(expected), len(expected))
 
 
@@ -219,13 +219,15 @@ def test_campaigns_of_one_moment_are_in_the_order_of_their_ids(writer: Writer, r
 
 
 def test_data_as_of_tells_up_to_when_the_engines_wrote(writer: Writer, reads: Reads) -> None:
-    reads.check()
-    assert reads.data_as_of is None
     before = time.time_ns() // 1000
     put(writer, [a_call()])
     reads.check()
-    assert reads.data_as_of is not None
-    assert before <= reads.data_as_of <= time.time_ns() // 1000
+    assert before <= (reads.data_as_of or 0) <= time.time_ns() // 1000
+
+
+def test_data_as_of_is_not_known_before_an_engine_wrote(reads: Reads) -> None:
+    reads.check()
+    assert reads.data_as_of is None
 
 
 # -- slow, away, crowded ------------------------------------------------------------------------------------------
@@ -240,8 +242,14 @@ def _endless(db: peewee.Database) -> object:
 
 
 def test_a_slow_query_is_given_up_and_the_hub_goes_on(store: Store) -> None:
-    ticks = []
-    ticker = gevent.spawn(lambda: [(ticks.append(1), gevent.sleep(0.01)) for _ in range(10_000)])
+    ticks: list[int] = []
+
+    def tick() -> None:
+        while True:
+            ticks.append(1)
+            gevent.sleep(0.01)
+
+    ticker = gevent.spawn(tick)
     started = time.monotonic()
     with pytest.raises(StoreUnavailable, match="in time"):
         store.run(_endless, 0.3)
@@ -283,8 +291,8 @@ def test_reads_are_bounded_and_the_rest_waits_its_turn(store: Store) -> None:
 
 
 def test_an_error_of_the_reader_is_its_own(store: Store) -> None:
-    with pytest.raises(KeyError):
-        store.run(lambda db: {}["x"], 5)
+    with pytest.raises(LookupError):
+        store.run(_raises, 5)
     with pytest.raises(peewee.PeeweeException):
         store.run(lambda db: sql.query(db, "SELECT nonsense FROM nowhere"), 5)
     assert store.run(lambda db: sql.query(db, "SELECT 1").fetchone()[0], 5) == 1

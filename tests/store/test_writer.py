@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import gevent
+import msgspec
 import peewee
 import pytest
 
 from callengine.calls.call import EventName
 from callengine.calls.record import record_of
 from callengine.errors import StoreUnavailable
-from callengine.store import rows, sql
+from callengine.store import rows, schema, sql
 from callengine.store.accounts import Accounts
 from callengine.store.database import Store
 from callengine.store.edits import Edits
 from callengine.store.reads import Reads
 from callengine.store.writer import Writer
-from tests.store.build import T0, TENANT, a_call, changed, ended, noted, published
+from tests.store.build import OTHER, T0, TENANT, a_call, changed, ended, noted, published
 
 
 def outbox(store: Store) -> list[tuple[str, int, str]]:
     text = "SELECT call_id, seq, event FROM outbox ORDER BY position"
     found = store.run(lambda db: sql.query(db, text).fetchall(), 5)
-    return [(rows.text_of(call_id), seq, event) for call_id, seq, event in found]
+    return [(schema.text_of(call_id), seq, event) for call_id, seq, event in found]
 
 
 def test_the_last_state_wins(writer: Writer, reads: Reads) -> None:
@@ -95,6 +97,19 @@ def test_a_campaign_first_seen_on_a_call_is_made(writer: Writer, reads: Reads) -
     assert {c.id: c.name for c in campaigns} == {"new": None, "known": "Known"}
 
 
+def test_a_call_that_may_still_change_hands_makes_no_campaign(writer: Writer, reads: Reads) -> None:
+    held = msgspec.structs.replace(a_call(campaign="theirs"), held=True)
+    writer.put(held)
+    writer.flush(5)
+    assert reads.campaigns(TENANT, 1, 10) == ([], 0)
+    writer.put(msgspec.structs.replace(held, held=False, tenant_id=OTHER))
+    writer.flush(5)
+    assert reads.campaigns(TENANT, 1, 10) == ([], 0)
+    assert [c.id for c in reads.campaigns(OTHER, 1, 10)[0]] == ["theirs"]
+    assert reads.call(TENANT, held.id) is None
+    assert reads.call(OTHER, held.id) is not None
+
+
 def test_timeline_and_outbox_are_committed_with_the_call(writer: Writer, store: Store, reads: Reads) -> None:
     call = a_call(seq=2)
     writer.put(call)
@@ -157,8 +172,8 @@ def test_an_error_of_the_work_is_its_callers_alone(writer: Writer, store: Store,
 
     writer.put(call)
     writer.note(noted(call, "created"))
-    failing = [gevent.spawn(_error_of, writer, fn) for fn in (half, broken)]
-    fine = gevent.spawn(writer.execute, lambda db: sql.query(db, "SELECT count(*) FROM call").fetchone()[0], 5)
+    failing: list[Any] = [gevent.spawn(_error_of, writer, fn) for fn in (half, broken)]
+    fine: Any = gevent.spawn(writer.execute, lambda db: sql.query(db, "SELECT count(*) FROM call").fetchone()[0], 5)
     gevent.joinall([*failing, fine], timeout=10)
     assert [type(g.value) for g in failing] == [
         LookupError,

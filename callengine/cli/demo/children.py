@@ -92,10 +92,8 @@ def wait_for(what: str, done: Callable[[], bool], child: Child, stopping: Callab
         if stopping():
             return False
         if time.monotonic() > until:
-            raise Failed(
-                f"{what} did not come within {timeout_s:g} s; the last words of {child.name}:\n{child.last_words()}"
-            )
-        time.sleep(0.05)
+            raise Failed(f"{what} did not come within {timeout_s:g} s; {child.name} said:\n{child.last_words()}")
+        time.sleep(0.1)
     return True
 
 

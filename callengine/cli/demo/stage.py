@@ -24,6 +24,7 @@ DEFAULT_PORT = 8088
 TENANT = "demo"
 _SCOPES = ("calls:read", "calls:write", "campaigns:read")
 _STARTED_WITHIN_S = 60.0
+_CONNECTED_WITHIN_S = 20.0
 _DAEMON_STOPS_WITHIN_S = 8.0
 _SWITCH_STOPS_WITHIN_S = 2.0
 
@@ -81,7 +82,8 @@ class Stage:
         daemon = self._spawn("the daemon", ["callengine", "run"], environ, "daemon.log", _DAEMON_STOPS_WITHIN_S)
         client = Client(self.url, "", timeout_s=5.0)
         what = f"the daemon's readiness (with the switch at {self.switch.address})"
-        if not wait_for(what, lambda: _is_ready(client), daemon, stopping, _STARTED_WITHIN_S):
+        within_s = _STARTED_WITHIN_S if self.switch.is_standin else _CONNECTED_WITHIN_S
+        if not wait_for(what, lambda: _is_ready(client), daemon, stopping, within_s):
             return False
         self.key = self._create_key(environ)
         return True
@@ -131,6 +133,7 @@ class Stage:
             "CALLENGINE_TRACKING__DEFAULT_TENANT": TENANT,
             "CALLENGINE_AI__ENABLED": "false",
             "CALLENGINE_LOG__FORMAT": "console",
+            "CALLENGINE_LOG__LEVEL": "warning",  # what is shown of it, where it fails, is to say why
             "PYTHONUNBUFFERED": "1",
         }
         if self.switch.config is not None:

@@ -17,6 +17,8 @@ _SQLITE = {
     "position": "INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT",
     "clustered": "WITHOUT ROWID",
     "hot": "",
+    # What has not been dialled sorts as the newest. SQLite cannot put NULLS FIRST into an index; an expression can.
+    "newest": "coalesce(dial_us, 9223372036854775807) DESC, id DESC",
 }
 # "C": keys are compared byte by byte, as SQLite does. fillfactor: a live call is rewritten several times in its page.
 _POSTGRES = {
@@ -27,11 +29,9 @@ _POSTGRES = {
     "key": 'TEXT COLLATE "C"',
     "position": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
     "clustered": "",
-    "hot": "WITH (fillfactor = 80)",
+    "hot": "WITH (fillfactor = 60)",
+    "newest": "dial_us DESC NULLS FIRST, id DESC",
 }
-
-# A call that has not been dialled sorts as the newest. SQLite cannot put NULLS FIRST into an index; an expression can.
-_DIALLED = "coalesce(dial_us, 9223372036854775807) DESC, id DESC"
 
 _STATEMENTS = (
     """
@@ -132,10 +132,10 @@ _STATEMENTS = (
         UNIQUE (node, fs_uuid)
     ) {hot}
     """,
-    "CREATE INDEX call_of_campaign ON call (tenant_id, campaign_id, {dialled})",
-    "CREATE INDEX call_of_tenant ON call (tenant_id, {dialled})",
-    "CREATE INDEX call_live ON call (tenant_id, {dialled}) WHERE live",
-    "CREATE INDEX call_of_lead ON call (tenant_id, lead_id, {dialled}) WHERE lead_id IS NOT NULL",
+    "CREATE INDEX call_of_campaign ON call (tenant_id, campaign_id, {newest})",
+    "CREATE INDEX call_of_tenant ON call (tenant_id, {newest})",
+    "CREATE INDEX call_live ON call (tenant_id, {newest}) WHERE live",
+    "CREATE INDEX call_of_lead ON call (tenant_id, lead_id, {newest}) WHERE lead_id IS NOT NULL",
     """
     CREATE TABLE call_event (
         call_id {id} NOT NULL,
@@ -196,4 +196,4 @@ def up(migrator: Any, db: peewee.Database) -> None:
     """Create everything."""
     types = _SQLITE if isinstance(db, peewee.SqliteDatabase) else _POSTGRES
     for statement in _STATEMENTS:
-        sql.query(db, statement.format(**types, dialled=_DIALLED))
+        sql.query(db, statement.format(**types))

@@ -1,6 +1,6 @@
 """The writer against one statement an event: calls a second, and how long the hub is held up.
 
-    python -m benchmarks.store_writer [--seconds 2] [--rate 2000]
+    python benchmarks/bench_store_writer.py [--seconds 2] [--rate 2000]
 
 Each database twice: rows written one by one where the event is handled, and through ``Writer``. Read the ratios; the
 figures are this machine's. The stall is the lateness of a greenlet that wants to run every millisecond.
@@ -34,6 +34,9 @@ from callengine.store import rows, sql
 from callengine.store.accounts import Accounts
 from callengine.store.database import Store, open_database
 from callengine.store.writer import Writer
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 from tests.databases import NoPostgres, running_postgres
 
 EVENTS_A_CALL = 6

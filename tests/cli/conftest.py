@@ -1,0 +1,7 @@
+"""Commands run on SQLite, and once on Postgres."""
+
+from __future__ import annotations
+
+from tests.databases import postgres_server, postgres_settings
+
+__all__ = ["postgres_server", "postgres_settings"]
