@@ -26,6 +26,8 @@ import gevent
 import msgspec
 from pydantic import SecretStr
 
+sys.path.insert(0, str(Path(__file__).parents[1]))  # for tests.databases
+
 from callengine.calls.call import Call
 from callengine.calls.ids import call_id_of
 from callengine.calls.leg import Leg
@@ -34,9 +36,6 @@ from callengine.store import rows, sql
 from callengine.store.accounts import Accounts
 from callengine.store.database import Store, open_database
 from callengine.store.writer import Writer
-
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
 from tests.databases import NoPostgres, running_postgres
 
 EVENTS_A_CALL = 6

@@ -22,7 +22,7 @@ from callengine.api.server import ApiServer
 from callengine.api.services import Readiness, Services
 from callengine.config.settings import Settings
 from callengine.engine import Engine, Storage
-from callengine.errors import ConfigurationError
+from callengine.errors import ConfigurationError, StoreError
 from callengine.logs import set_up_logging
 from callengine.metrics import Metrics
 from callengine.notify import Notifier
@@ -32,6 +32,7 @@ from callengine.store.database import Store, open_database
 from callengine.store.edits import Edits
 from callengine.store.lease import Lease
 from callengine.store.reads import Reads
+from callengine.store.upkeep import Upkeep
 from callengine.store.writer import Writer
 from callengine.supervise import Supervisor
 
@@ -40,6 +41,7 @@ log = logging.getLogger(__name__)
 # The hub shares the interpreter with the threads of reads and writes; at the default of 5 ms it would wait for them.
 _SWITCH_INTERVAL_S = 0.0005
 _STATUS_EVERY_S = 5.0
+_CHECK_EVERY_S = 5.0
 _STOP_ENGINE_S = 5.0
 _STOP_WRITER_S = 15.0
 _STOP_SERVER_S = 3.0
@@ -54,10 +56,11 @@ def run(settings: Settings) -> int:
     supervisor = Supervisor(on_crash=lambda name, error: metrics.crashes.labels(name).inc())
     stop = _stop_event()
     store = open_database(settings.database, settings.state.directory)
-    writer = Writer(store, on_commit=lambda seconds, rows: metrics.commit.observe(seconds))
+    writer = Writer(store, on_commit=lambda seconds, _rows: metrics.commit.observe(seconds))
     supervisor.spawn("writer", writer.run, once=True)
     accounts = Accounts(store, writer)
     accounts.ensure_tenant(settings.tracking.default_tenant)
+    supervisor.spawn("upkeep", Upkeep(writer, accounts).run)
     reads = Reads(store)
     engine = Engine(settings, Storage(writer, reads, accounts, Lease(writer)), supervisor, metrics)
     control = Control(engine, engine.originator, settings, reads)
@@ -102,24 +105,29 @@ def serve_reads(settings: Settings) -> int:
     stop = _stop_event()
     store = open_database(settings.database, settings.state.directory, migrate_schema=False)
     accounts = Accounts(store, store)
+    reads = Reads(store)
+    supervisor = Supervisor(on_crash=lambda name, error: metrics.crashes.labels(name).inc())
     services = Services(
         settings=settings,
-        reads=Reads(store),
+        reads=reads,
         keys=accounts,
-        readiness=lambda: Readiness(True, {"switch": "not held by this process"}),
+        readiness=lambda: _reading(reads),
         metrics=metrics.render,
+        data_as_of=lambda: reads.data_as_of,
     )
     server = _server(services, settings)
     _store_gauges(metrics, store, server)
     server.start()
+    supervisor.spawn("check", lambda: _keep_checking(reads))
     log.info("serving reads on %s", settings.http.public_url)
     _freeze()
     try:
-        stop.wait()
+        gevent.wait([stop, supervisor.fatal], count=1)
     finally:
         server.stop(_STOP_SERVER_S)
+        supervisor.stop(_STOP_REST_S)
         store.close()
-    return 0
+    return supervisor.failure.exit_code if supervisor.failure else 0
 
 
 def _prepare(settings: Settings) -> None:
@@ -160,6 +168,20 @@ def _readiness(engine: Engine, writer: Writer) -> Readiness:
         "events_waiting": str(len(engine.intake)),
     }
     return Readiness(engine.ready and writer.reason is None, parts)
+
+
+def _reading(reads: Reads) -> Readiness:
+    parts = {"switch": "not held by this process", "database": "ok" if reads.data_as_of else "unavailable"}
+    return Readiness(reads.data_as_of is not None, parts)
+
+
+def _keep_checking(reads: Reads) -> None:
+    while True:
+        try:
+            reads.check()
+        except StoreError as error:
+            log.warning("the database cannot be read: %s", error)
+        gevent.sleep(_CHECK_EVERY_S)
 
 
 def _status(engine: Engine) -> str:

@@ -87,6 +87,7 @@ class Engine:
             rules,
             timing=_timing(settings),
             tracking_others=not settings.tracking.own_only,
+            epoch_us=self.now_us() - int(self.monotonic() * 1_000_000),
         )
         self.tracker = Tracker(
             self.book,
@@ -340,4 +341,19 @@ def _gauges(engine: Engine) -> None:
         lambda: float(engine.book.dropped_facts),
     )
     m.gauge("callengine_writer_depth", "Rows that wait to be committed.", lambda: float(engine.writer.depth))
+    m.gauge(
+        "callengine_writer_oldest_seconds",
+        "How long the oldest row has waited to be committed.",
+        lambda: engine.writer.oldest_age_s,
+    )
+    m.gauge(
+        "callengine_writer_refused_calls",
+        "Calls set aside since the start: no database would take their row.",
+        lambda: float(engine.writer.refused),
+    )
+    m.gauge(
+        "callengine_writer_dropped_notes",
+        "Timeline entries dropped since the start: far too many rows waited.",
+        lambda: float(engine.writer.dropped_notes),
+    )
     m.gauge("callengine_writer_commit_age_seconds", "Since the last commit.", lambda: engine.writer.last_commit_age_s)

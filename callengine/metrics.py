@@ -25,7 +25,7 @@ _ORIGINATE_RESULTS = frozenset({"sent", "queue_timeout", "cancelled", "unreachab
 
 
 class Gauge(NamedTuple):
-    """A gauge that is read when scraped; ``read`` returns (label values, value) pairs, one empty tuple without labels."""
+    """Read when scraped: ``read`` returns pairs of label values and value; without labels, one with an empty tuple."""
 
     name: str
     help: str

@@ -1,4 +1,4 @@
-"""Events that could not be handled, set aside with their bytes and the reason: nothing is lost, the next one goes on."""
+"""Events that could not be handled, set aside with their bytes and the reason: nothing is lost, the next goes on."""
 
 from __future__ import annotations
 

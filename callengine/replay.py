@@ -31,8 +31,8 @@ class Poison(NamedTuple):
 class Replayed(NamedTuple):
     """What a stream told. ``calls`` in the order in which they first appeared; ``events`` counts all that were read.
 
-    ``truncated`` tells of a stream that does not end where an event does, or cannot be read to its end: what came before
-    that is told. ``fault`` names the place and the reason then.
+    ``truncated`` tells of a stream that does not end where an event does, or cannot be read to its end: what came
+    before that is told. ``fault`` names the place and the reason then.
     """
 
     calls: list[Call]
@@ -106,7 +106,7 @@ class _Clock:
 
 
 def facts_in(chunks: Iterable[bytes], translator: Translator, poison: list[Poison]) -> Iterator[Fact]:
-    """The facts in a byte stream; what could not be read is added to ``poison``. Raises MalformedStream for what is none."""
+    """The facts in a byte stream; unreadable ones are added to ``poison``. Raises MalformedStream where it is none."""
     stream = _Stream(translator)
     stream.poison = poison
     yield from stream.facts(chunks)
@@ -144,7 +144,8 @@ def replay(
 def replay_file(path: Path, node: str = "replay", translator: Translator | None = None) -> Replayed:
     """Replay one file, also gzipped.
 
-    Raises MalformedStream, naming the file, for one that is empty or no event stream; OSError for one that cannot be opened.
+    Raises MalformedStream, naming the file, for one that is empty or no event stream; OSError for one that cannot be
+    opened.
     """
     stream = _Stream(translator or Translator())
     with path.open("rb") as raw:

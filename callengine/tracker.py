@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 _BATCH_EVENTS = 256
 _TURN_S = 0.002
 _TICK_S = 0.1
+_MAX_REFUSED = 10_000
 
 
 class CallWriter(Protocol):
@@ -40,6 +41,10 @@ class CallWriter(Protocol):
 
     def publish(self, published: Published) -> None:
         """Put a milestone into the outbox."""
+
+    @property
+    def full(self) -> bool:
+        """So much waits to be committed that no more should be taken in."""
 
 
 class Tracker:
@@ -71,6 +76,7 @@ class Tracker:
         self._on_poison = on_poison
         self._clock = clock
         self._over: set[str] = set()
+        self._refused: set[tuple[str, str]] = set()
         self._count_of: dict[type, Callable[[], None]] = {}
         self._turn_began_s = 0.0
 
@@ -96,6 +102,9 @@ class Tracker:
         """Work off the intake until killed."""
         next_tick = self._clock()
         while True:
+            while self._writer.full:
+                # Memory is bounded: what comes meanwhile waits in the intake, and beyond that on the switch's list.
+                gevent.sleep(_TICK_S)
             waited_s = self.intake.oldest_age_s
             batch = self.intake.get_batch(_BATCH_EVENTS, _TICK_S)
             if batch:
@@ -147,13 +156,23 @@ class Tracker:
         if len(self._over) > 2 * len(self.book.calls) + 1000:
             self._over.intersection_update(self.book.calls)
 
+    def _first_of(self, effect: Refused) -> bool:
+        """A refused transition is counted each time, and logged once."""
+        key = (effect.refusal.name, effect.refusal.leg)
+        if key in self._refused:
+            return False
+        if len(self._refused) >= _MAX_REFUSED:
+            self._refused.clear()
+        self._refused.add(key)
+        return True
+
     def _hand_on(self, outcome: Outcome) -> None:
         for effect in outcome.effects:
             if isinstance(effect, Noted):
                 self._writer.note(effect)
             elif isinstance(effect, Published):
                 self._writer.publish(effect)
-            elif isinstance(effect, Refused):
+            elif isinstance(effect, Refused) and self._first_of(effect):
                 log.warning(
                     "refused %s of channel %s: %s", effect.refusal.name, effect.refusal.leg, effect.refusal.detail
                 )

@@ -26,7 +26,8 @@ class Agenda:
         """Let ``key`` fall due at ``when``, and not at any time set before."""
         self._when[key] = when
         heapq.heappush(self._heap, (when, key))
-        # What was set again or cancelled stays in the heap until its time; not longer than it weighs more than the rest.
+        # What was set again or cancelled stays in the heap until its time; not longer than it weighs more than the
+        # rest.
         if len(self._heap) > 2 * len(self._when) + _SLACK:
             self._heap = [(when, key) for key, when in self._when.items()]
             heapq.heapify(self._heap)

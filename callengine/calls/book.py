@@ -1,7 +1,8 @@
 """The book of calls in memory: which channel is a call, which is a leg of one, and which facts have to wait.
 
-Pure: ``apply`` takes a fact and ``now`` (seconds of any monotonic clock) and returns what changed. A fact about a channel
-of which nobody said yet what it is waits, within bounds, until that is said; facts of one channel may come in any order.
+Pure: ``apply`` takes a fact and ``now`` (seconds of any monotonic clock) and returns what changed. A fact about a
+channel of which nobody said yet what it is waits, within bounds, until that is said; facts of one channel may come in
+any order.
 """
 
 from __future__ import annotations
@@ -37,8 +38,9 @@ __all__ = ["Book", "Outcome", "Role", "Rules", "Timing"]
 class Book:
     """All calls that are live or ended a moment ago, by channel.
 
-    ``tracking_others`` false narrows it to what we originate. ``max_strays`` bounds the channels that wait to be described.
-    ``epoch_us`` is our clock (µs since the epoch) at the zero of ``now``; facts that carry our clock set it anew.
+    ``tracking_others`` false narrows it to what we originate. ``max_strays`` bounds the channels that wait to be
+    described. ``epoch_us`` is our clock (µs since the epoch) at the zero of ``now``; facts that carry our clock set it
+    anew.
     """
 
     def __init__(
@@ -83,7 +85,11 @@ class Book:
     def sizes(self) -> dict[str, int]:
         """How much is kept, by kind. All of it is bounded by what lives on the switch and what ended a moment ago."""
         waiting = self._waiting
-        return dict(self._ledger.pending()) | {"strays": len(waiting), "stray_facts": waiting.facts, "parents": waiting.parents}
+        return dict(self._ledger.pending()) | {
+            "strays": len(waiting),
+            "stray_facts": waiting.facts,
+            "parents": waiting.parents,
+        }
 
     def live(self) -> Iterator[Call]:
         """The calls that are not over."""
@@ -110,7 +116,7 @@ class Book:
 
     def apply(self, fact: Fact, now: float) -> Outcome:
         """Take one fact in."""
-        out = Outcome({}, [], [])
+        out = Outcome()
         if isinstance(fact, ChannelFact):
             self._channel(fact, now, out)
         else:
@@ -121,14 +127,14 @@ class Book:
 
     def tick(self, now: float) -> Outcome:
         """Do what has become due by ``now``."""
-        out = Outcome({}, [], [])
+        out = Outcome()
         self._ledger.tick(now, out)
         self._waiting.expire(now - self.timing.stray_s)
         return out
 
     def release(self) -> Outcome:
         """Hold nothing back any longer: the end of a stream, or of the process."""
-        out = Outcome({}, [], [])
+        out = Outcome()
         for call in list(self.calls.values()):
             if call.held or (call.over and not call.told & Told.ENDED):
                 self._ledger.release(call.id, 0.0, out)
@@ -168,16 +174,20 @@ class Book:
         channel.since = now - age_s(fact)
         if role is Role.CALL:
             ledger.enter(self._new_call(fact), now)
+            ledger.spread(channel, [], now, out)
         elif role is Role.LEG and above is not None:
             for call_id in ledger.served_by(above):
                 ledger.attach(channel, call_id, now, out, made_for=True)
         ledger.watch(channel, now)
         ledger.name_owner(channel, now, out)
         self._take(channel, fact, now, out)
-        if role is Role.CALL and above is not None and channel.call_id is not None:
-            ledger.attach(above, channel.call_id, now, out)
-        self._ready.extend(self._waiting.take(uuid))
-        self._ready.extend(self._waiting.take_children(uuid))
+        if channel.call_id is not None:
+            ledger.hold(channel.call_id, now)
+            if above is not None:
+                ledger.attach(above, channel.call_id, now, out)
+        if len(self._waiting):
+            self._ready.extend(self._waiting.take(uuid))
+            self._ready.extend(self._waiting.take_children(uuid))
 
     def _new_call(self, fact: LegDescribed) -> Call:
         return Call(
@@ -210,18 +220,17 @@ class Book:
         self._ledger.spread(channel, merged.notes, now, out)
         if leg.over is not known.over:
             self._ledger.end(channel, now)
-        elif leg.hanging_up and not known.hanging_up:
+        elif leg.hanging_up is not known.hanging_up:
             self._ledger.watch(channel, now)
 
     # -- bridges and recordings --------------------------------------------------------------------------------------
 
     def _bridge(self, fact: ChannelFact, now: float, out: Outcome) -> None:
-        """Two channels were connected, or parted: each that is a call takes note; two calls that meet name each other."""
-        ends = ends_of(fact)
-        for end, other in (ends, ends[::-1]) if ends is not None else ():
+        """Two channels were connected, or parted: those that are calls note it; two calls that meet name each other."""
+        for end, other in ends_of(fact):
             channel = self._channels.get(end)
             if (channel is None or channel.role is None) and end != fact.uuid:
-                self._waiting.put(seen_from(end, fact), now)
+                self._waiting.put(seen_from(end, other, fact), now)
             if channel is None:
                 continue
             if channel.call_id is not None:
@@ -251,7 +260,7 @@ class Book:
         ledger.conclude(call, step.call, now, out, step.notes)
 
     def _record(self, channel: Channel, fact: ChannelFact, now: float, out: Outcome) -> None:
-        """A recording of any leg is the call's; one of an agent's leg that serves many is that of the call it serves."""
+        """A recording of any leg is the call's; one of an agent who serves many is that of the call he serves."""
         ledger = self._ledger
         concerned = (channel.call_id,) if channel.call_id is not None else channel.made_for
         if not concerned:

@@ -151,9 +151,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
         o = self.origination
         if o is None:
             return self.own.over
-        if self.own.created_us:
-            return self.own.over and o.answered
-        return o.abandoned is not None or o.refused or (o.answered and self._came_to_nothing)
+        own = self.own
+        if own.created_us:
+            return own.over and o.answered
+        if o.abandoned is not None or o.refused:
+            return True
+        return (o.answered and self._came_to_nothing) or (o.job_overdue and own.never_ran)
 
     @property
     def awaits_job(self) -> bool:
@@ -161,11 +164,12 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
         o = self.origination
         if o is None or o.answered or o.abandoned is not None:
             return False
-        return self.own.over if self.own.created_us else self._came_to_nothing
+        own = self.own
+        return own.over if own.created_us else own.never_ran or self._came_to_nothing
 
     @property
     def _came_to_nothing(self) -> bool:
-        """The call's channel never ran; or the agent, rung first, is gone again before it came."""
+        """The call's channel is known not to be there; or the agent, rung first, is gone again before it came."""
         if self.own.over:
             return True
         o = self.origination

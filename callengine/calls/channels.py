@@ -26,8 +26,9 @@ class Role(Enum):
 class Channel:
     """One channel. ``role`` is None while nobody said what it is, but a call is bridged to it already.
 
-    ``call_id`` is the call whose own channel it is; ``beside`` are the calls that keep it as a peer, and of these it was
-    created for those in ``made_for``. ``since`` is its creation by the book's clock, ``seen_us`` the last event's stamp.
+    ``call_id`` is the call whose own channel it is; ``beside`` are the calls that keep it as a peer, and of these it
+    was created for those in ``made_for``. ``since`` is its creation by the book's clock, ``seen_us`` the last event's
+    stamp.
     """
 
     __slots__ = ("beside", "call_id", "leg", "made_for", "role", "seen_us", "since")
@@ -75,39 +76,32 @@ def age_s(fact: ChannelFact) -> float:
     return min((fact.at_us - fact.created_us) / 1_000_000, _MAX_AGE_S)
 
 
-def ends_of(fact: ChannelFact) -> tuple[str, str] | None:
-    """The two channels that a fact says are bridged, or parted; None where it says nothing of the kind.
+def ends_of(fact: ChannelFact) -> tuple[tuple[str, str], ...]:
+    """Who is connected to whom by a fact, or parted from whom: for each of the two channels, the other one.
 
-    CHANNEL_UNBRIDGE names no ends where a bridge was only signalled (switch_ivr_bridge.c, ``hanguphook``).
+    A snapshot speaks for its own channel only; the other's has a stamp of its own. CHANNEL_UNBRIDGE names no ends where
+    a bridge was only signalled (switch_ivr_bridge.c, ``hanguphook``).
     """
-    a: str | None
-    b: str | None
+    a: str | None = None
+    b: str | None = None
     if isinstance(fact, LegBridged):
         a, b = fact.bridge_a, fact.bridge_b
     elif isinstance(fact, LegUnbridged):
         a, b = fact.bridge_a or fact.uuid, fact.bridge_b or fact.other_uuid
     elif isinstance(fact, LegListed):
         a, b = fact.uuid, fact.bridged_to
-    else:
-        return None
-    return (a, b) if a and b and a != b else None
+    if not a or not b or a == b:
+        return ()
+    return ((a, b),) if isinstance(fact, LegListed) else ((a, b), (b, a))
 
 
-def seen_from(end: str, fact: ChannelFact) -> ChannelFact:
-    """A bridge as it concerns its other end: all other stamps in the event are those of the channel that it came from."""
-    ends = ends_of(fact)
-    assert ends is not None
+def seen_from(end: str, other: str, fact: ChannelFact) -> ChannelFact:
+    """A bridge as it concerns one end: all other stamps in the event are those of the channel that it came from."""
     core_uuid, at_us = fact.core_uuid, fact.at_us
     if isinstance(fact, LegUnbridged):
-        return LegUnbridged(uuid=end, core_uuid=core_uuid, at_us=at_us, bridge_a=ends[0], bridge_b=ends[1])
-    return LegBridged(
-        uuid=end,
-        core_uuid=core_uuid,
-        at_us=at_us,
-        bridged_us=bridge_stamp(fact),
-        bridge_a=ends[0],
-        bridge_b=ends[1],
-    )
+        return LegUnbridged(uuid=end, core_uuid=core_uuid, at_us=at_us, bridge_a=end, bridge_b=other)
+    stamp = bridge_stamp(fact)
+    return LegBridged(uuid=end, core_uuid=core_uuid, at_us=at_us, bridged_us=stamp, bridge_a=end, bridge_b=other)
 
 
 def bridge_stamp(fact: ChannelFact) -> int:

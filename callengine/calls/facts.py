@@ -1,7 +1,7 @@
 """The closed set of facts that a call is made of. Facts are past tense, frozen, and carry FreeSWITCH's own stamps.
 
-Stamps are integers, microseconds since the epoch as the switch stamped them; 0 means "not yet". A fact is a claim by its
-``source``: an event, a channel snapshot (``uuid_dump``), a CDR, or our clock.
+Stamps are integers, microseconds since the epoch as the switch stamped them; 0 means "not yet". A fact is a claim by
+its ``source``: an event, a channel snapshot (``uuid_dump``), a CDR, or our clock.
 """
 
 from __future__ import annotations
@@ -29,11 +29,13 @@ class Source(StrEnum):
 
 
 class ChannelFact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What the switch says of one channel at one moment. Absent headers are ``None`` or 0; an empty one counts as absent.
+    """What the switch says of one channel at one moment. Absent headers are ``None`` or 0; an empty one counts as
+    absent.
 
     ``at_us`` is the moment at which the switch built the event (Event-Date-Timestamp); the other ``_us`` fields are the
-    channel's own stamps (switch_channel.h, ``switch_channel_timetable_t``), which every event carries. ``own_agent`` is the
-    agent whom ``callengine_agent_id`` names, ``leg_agent`` the one whom the first set of all agent variables names.
+    channel's own stamps (switch_channel.h, ``switch_channel_timetable_t``), which every event carries. ``own_agent``
+    is the agent whom ``callengine_agent_id`` names, ``leg_agent`` the one whom the first set of all agent variables
+    names.
     """
 
     uuid: str
@@ -89,7 +91,7 @@ class LegCreated(LegDescribed, frozen=True, kw_only=True, gc=False):
 
 
 class LegListed(LegDescribed, frozen=True, kw_only=True, gc=False):
-    """A live channel as the switch describes it on request (``uuid_dump``). ``bridged_to`` is whom it is connected to."""
+    """A live channel as the switch describes it when asked (``uuid_dump``); ``bridged_to``: whom it is connected to."""
 
     bridged_us: Micros = 0
     bridged_to: str | None = None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from hashlib import blake2b
-from uuid import UUID
 
 _VERSION_7 = 0x7 << 76
 _VARIANT = 0b10 << 62
@@ -18,7 +17,8 @@ def call_id_of(node: str, fs_uuid: str, created_us: int) -> str:
     noise = int.from_bytes(digest, "big")
     value = (created_us // 1000 & (1 << 48) - 1) << 80 | _VERSION_7
     value |= (noise >> 64 & 0xFFF) << 64 | _VARIANT | (noise & (1 << 62) - 1)
-    return str(UUID(int=value))
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def usable_id(text: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import msgspec
 
@@ -24,8 +23,8 @@ _LAST_WORD_S = 1.0
 class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """The waits of the book, in seconds.
 
-    ``hangup_grace_s`` after a CHANNEL_HANGUP whose completion does not come, and every ``silent_s`` of a channel's life,
-    the channel becomes a suspect: its end may have been missed.
+    ``hangup_grace_s`` after a CHANNEL_HANGUP whose completion does not come, and every ``silent_s`` of a channel's
+    life, the channel becomes a suspect: its end may have been missed.
     """
 
     tenant_hold_s: float = 2.0
@@ -37,12 +36,12 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     overlong_after_s: float = 14_400.0
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct):
     """What a fact or the passing of time did. ``suspects`` are channels whose end should be asked of the switch."""
 
-    changed: dict[str, Call]
-    effects: list[Effect]
-    suspects: list[str]
+    changed: dict[str, Call] = {}
+    effects: list[Effect] = []
+    suspects: list[str] = []
 
 
 class Ledger:
@@ -102,13 +101,17 @@ class Ledger:
         self.calls[call.id] = call
         if call.origination is not None:
             self._jobs[call.origination.job_uuid] = call.id
-        if call.held:
-            self._holds.set(call.id, now + self.timing.tenant_hold_s)
         return channel
+
+    def hold(self, call_id: str, now: float) -> None:
+        """Wait for a tenant's name, if that is not known yet."""
+        if self.calls[call_id].held:
+            self._holds.set(call_id, now + self.timing.tenant_hold_s)
 
     def restore(self, call: Call, now: float) -> None:
         """Take in a call that was loaded, with the channels beside it. What else these are, the switch will say."""
         own = self.enter(call, now)
+        self.hold(call.id, now)
         for peer in call.peers:
             uuid = peer.leg.uuid
             channel = self.channels.get(uuid)
@@ -192,9 +195,7 @@ class Ledger:
 
     # -- a call changes ----------------------------------------------------------------------------------------------
 
-    def conclude(
-        self, known: Call, call: Call, now: float, out: Outcome, notes: list[Note] | tuple[()] = ()
-    ) -> None:
+    def conclude(self, known: Call, call: Call, now: float, out: Outcome, notes: list[Note] | tuple[()] = ()) -> None:
         """Settle a call that a fact touched, and note what that set in motion."""
         call_id = call.id
         for note in notes:
@@ -236,14 +237,17 @@ class Ledger:
         for call_id in self._holds.due(now):
             self.release(call_id, now, out)
         for call_id in self._graces.due(now):
-            call = self.calls[call_id]
-            if call.origination is not None:
+            call = self.calls.get(call_id)
+            if call is not None and call.origination is not None:
                 overdue = replace(call, origination=replace(call.origination, job_overdue=True))
                 self.conclude(call, overdue, now, out)
         for uuid in self._checks.due(now):
-            self._check(self.channels[uuid], now, out)
+            if (channel := self.channels.get(uuid)) is not None:
+                self._check(channel, now, out)
         for uuid in self._farewells.due(now):
-            self._dismiss(self.channels[uuid])
+            # One that is dismissed may take others along that are due as well.
+            if (channel := self.channels.get(uuid)) is not None:
+                self._dismiss(channel)
 
     def watch(self, channel: Channel, now: float) -> None:
         """Look at a living channel again in a while."""
@@ -292,7 +296,7 @@ class Ledger:
         self._forget(channel)
 
     def _forget(self, channel: Channel) -> None:
-        """Drop a channel unless a call needs it, or it lives on: then others may yet be bridged to it or created for it."""
+        """Drop a channel unless a call needs it, or it lives on: others may yet be bridged to it or created for it."""
         if channel.call_id is not None or channel.beside:
             return
         uuid = channel.leg.uuid

@@ -1,8 +1,8 @@
 """A leg: our record of one channel, and how it takes in what the switch says of that channel.
 
 Every event carries the channel's whole timetable, so taking one in is a join of what is known: stamps are set once in a
-channel's life, in whatever order the events come, and a duplicate changes nothing. A UUID that lives again (failover in an
-originate) is told apart by its creation stamp.
+channel's life, in whatever order the events come, and a duplicate changes nothing. A UUID that lives again (failover
+in an originate) is told apart by its creation stamp.
 """
 
 from __future__ import annotations
@@ -52,9 +52,10 @@ class Refusal(NamedTuple):
 class Leg(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One channel. Stamps are µs since the epoch, 0 where unset; those below ``created_us`` are of its last life.
 
-    ``direction`` is the channel's own Call-Direction; ``authenticated`` tells a channel that a user of the switch placed.
-    ``last_seen_us`` is the stamp of the last event that changed anything. ``unusable`` names the campaign or lead
-    variables that were seen with a value no id can have.
+    ``direction`` is the channel's own Call-Direction; ``authenticated`` tells a channel that a user of the switch
+    placed. ``never_ran`` tells of an attempt that was destroyed before it had a channel; another one may follow or
+    have been. ``last_seen_us`` is the stamp of the last event that changed anything. ``unusable`` names the campaign
+    or lead variables that were seen with a value no id can have.
     """
 
     uuid: str
@@ -70,6 +71,7 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
     hangup_us: int = 0
     hung_up_at_us: int = 0
     hangup_cause: str | None = None
+    never_ran: bool = False
     over: bool = False
     gone: bool = False
     gone_after_us: int = 0
@@ -118,7 +120,7 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
         return bool(self.hung_up_at_us) and not self.over
 
 
-class Merged(NamedTuple):
+class Merged(msgspec.Struct, frozen=True, gc=False):
     """What came of taking a fact in. ``unusable`` names the variables whose value was set aside just now."""
 
     leg: Leg
@@ -156,8 +158,8 @@ _OF_A_LOSS: dict[str, Any] = {
     "gone_before_us": 0,
     "end_source": None,
 }
-# A creation stamp decides which life of a UUID a fact speaks of. One that is later than the event that carries it, by more
-# than any clock is set back, would make every true one look old.
+# A creation stamp decides which life of a UUID a fact speaks of. One that is later than the event that carries it, by
+# more than any clock is set back, would make every true one look old.
 _CLOCK_SET_BACK_US = 24 * 3600 * 1_000_000
 _CLOSING: Final = (LegEnded, LegReported)
 _HOLDING: Final = (LegHeld, LegUnheld)
@@ -194,7 +196,10 @@ def merge(leg: Leg, fact: ChannelFact) -> Merged:
     if isinstance(fact, LegDescribed):
         _describe(leg, fact, change)
     life = _life(leg, fact, change, notes)
-    if life is not None:
+    if life is None and not created and not leg.never_ran:
+        change["never_ran"] = True
+        notes.append(Note("never_ran", fact.at_us, leg.uuid, fact.source))
+    elif life is not None:
         _take_stamps(life, fact, change, notes, refusals)
         if isinstance(fact, _CLOSING):
             _take_end(life, fact, change, notes, refusals)
@@ -222,10 +227,11 @@ def _refusal(name: str, fact: ChannelFact, value: object) -> Refusal:
 def _life(leg: Leg, fact: ChannelFact, change: dict[str, Any], notes: list[Note]) -> Leg | None:
     """The leg as the fact finds it: a new life, if it begins one; None if it speaks of a life that is past."""
     created = fact.created_us
+    if not created and isinstance(fact, LegDestroyed):
+        return None  # an attempt, of a failover perhaps, that came to nothing: before or after this life
     if created != leg.created_us:
         if not created:
-            # A channel that never ran is an attempt of a failover that came to nothing, before or after this life.
-            return None if isinstance(fact, LegDestroyed) else leg
+            return leg
         if not leg.first_created_us or created < leg.first_created_us:
             change["first_created_us"] = created
         if created < leg.created_us:

@@ -1,8 +1,8 @@
 """The call's state machine: (call, fact) -> (call, effects). Pure.
 
-The channel's own knowledge is joined in ``leg``; here it becomes the call's: which bridge, which recording, whose it is, and
-which milestones are due to be told. Each milestone is told once and in order, whatever order the facts came in; what changes
-after the end was told is a correction.
+The channel's own knowledge is joined in ``leg``; here it becomes the call's: which bridge, which recording, whose it
+is, and which milestones are due to be told. Each milestone is told once and in order, whatever order the facts came
+in; what changes after the end was told is a correction.
 """
 
 from __future__ import annotations
@@ -11,7 +11,18 @@ from typing import NamedTuple
 
 import msgspec
 
-from callengine.calls.call import MAX_BRIDGES, MAX_PEERS, MAX_RECORDINGS, Bridge, Call, EventName, Origination, Peer, Recording, Told
+from callengine.calls.call import (
+    MAX_BRIDGES,
+    MAX_PEERS,
+    MAX_RECORDINGS,
+    Bridge,
+    Call,
+    EventName,
+    Origination,
+    Peer,
+    Recording,
+    Told,
+)
 from callengine.calls.channels import bridge_stamp
 from callengine.calls.facts import (
     CallQueued,
@@ -33,7 +44,7 @@ from callengine.calls.tenancy import attribute
 replace = msgspec.structs.replace
 
 
-class Noted(NamedTuple):
+class Noted(msgspec.Struct, frozen=True, gc=False):
     """An entry for the call's timeline."""
 
     call_id: str
@@ -49,7 +60,7 @@ class Published(NamedTuple):
     record: CallRecord
 
 
-class Refused(NamedTuple):
+class Refused(msgspec.Struct, frozen=True, gc=False):
     """A transition that was refused, by name."""
 
     call_id: str | None
@@ -59,7 +70,7 @@ class Refused(NamedTuple):
 Effect = Noted | Published | Refused | Unattributed
 
 
-class Step(NamedTuple):
+class Step(msgspec.Struct, frozen=True, gc=False):
     """A call after a fact. It is the very object that went in where the fact meant nothing new to it."""
 
     call: Call
@@ -150,9 +161,7 @@ def recorded(call: Call, fact: ChannelFact) -> Step:
     else:
         name = "recording_discarded" if fact.discarded else "recording_stopped"
         if fact.at_us >= fresh.stopped_us:
-            fresh = replace(
-                fresh, stopped_us=fact.at_us, duration_ms=fact.duration_ms, discarded=fact.discarded
-            )
+            fresh = replace(fresh, stopped_us=fact.at_us, duration_ms=fact.duration_ms, discarded=fact.discarded)
     if fresh == known:
         return Step(call, [])
     others = tuple(r for r in call.recordings if r is not known)

@@ -1,7 +1,7 @@
 """The flat record of a call: what the store keeps a row of and what every reader is shown.
 
-Derived from a ``Call`` alone, so that a replay, the daemon and the API cannot tell a call in two ways. Instants are integers,
-µs since the epoch, None where unknown.
+Derived from a ``Call`` alone, so that a replay, the daemon and the API cannot tell a call in two ways. Instants are
+integers, µs since the epoch, None where unknown.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def _sip_status(leg: Leg) -> int | None:
 
 
 def _originated(call: Call, record: CallRecord) -> None:
-    """What we asked for stands until the channel says it itself; a call that never had one is told by our clock alone."""
+    """What we asked for stands until the channel says it; a call that never had one is told by our clock alone."""
     o = call.origination
     assert o is not None
     record.queued_us = o.queued_us
@@ -161,8 +161,8 @@ def _originated(call: Call, record: CallRecord) -> None:
         text = o.job_text or ""
         record.hangup_cause = cause_of(text)
         record.failure_reason = None if record.hangup_cause else text[:200]
-    elif call.own.over:
-        record.failure_reason = None if record.hangup_cause else "no_channel"
+    elif call.own.over or call.own.never_ran:
+        record.failure_reason = "no_channel"
     else:
         record.failure_reason = "lead_not_dialled"
 
@@ -186,8 +186,8 @@ _BRIDGE_END_US = 200_000
 def _hangup_by(call: Call) -> str | None:
     """Who ended it, by the SIP hangup disposition (mod_sofia.c) of the call's channel and of whom it was bridged to.
 
-    The far end of a channel that the switch dialled is the callee; that of one which came in is the caller, also where it
-    is a user of the switch who places a call out.
+    The far end of a channel that the switch dialled is the callee; that of one which came in is the caller, also where
+    it is a user of the switch who places a call out.
     """
     own = call.own
     if own.sip_disposition is None:
@@ -209,7 +209,7 @@ def _hangup_by(call: Call) -> str | None:
 
 
 def last_word_is_due(call: Call) -> bool:
-    """Whether a call that is over waits for the end of whom it was bridged to, which is under way and tells who hung up."""
+    """Whether the end of whom the call was bridged to is under way: it tells who hung up."""
     own = call.own
     if not call.bridges or own.sip_disposition is None or own.sip_disposition in _FAR_END:
         return False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -12,7 +12,7 @@ from callengine.calls.call import Call
 replace = msgspec.structs.replace
 
 
-class Unattributed(NamedTuple):
+class Unattributed(msgspec.Struct, frozen=True, gc=False):
     """A tenant's, campaign's or lead's name that could not be used, counted once a call; the call keeps what it has.
 
     ``what`` is ``tenant``, ``campaign`` or ``lead``.
@@ -36,7 +36,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def attribute(call: Call, rules: Rules) -> tuple[Call, Unattributed | None]:
-    """The number map at the creation first, else the variable when first seen; moved at most once, before all telling."""
+    """The number map at the creation, else the variable when first seen; moved once at most, before all telling."""
     own = call.own
     change: dict[str, Any] = {}
     unknown: Unattributed | None = None

@@ -1,4 +1,4 @@
-"""How a call is shown: the contract's fields in the contract's order, then the further ones. One code for all readers."""
+"""How a call is shown, to all readers: the contract's fields in the contract's order, then the further ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Facts that came too early: of channels of which nobody said yet what they are, and of those whose parent is unknown."""
+"""Facts that came too early: of channels that nobody described yet, and of those whose parent is unknown."""
 
 from __future__ import annotations
 

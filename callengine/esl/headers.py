@@ -1,10 +1,10 @@
 """Events of the event socket as facts. The one module that knows FreeSWITCH's header names.
 
 An event is decoded straight into the fact it states: msgspec reads the headers that make up the fact and skips the rest
-unbuilt; what is read costs by the header. What it refuses (bytes that are no UTF-8, an array where a string is expected,
-an empty number) goes through a slower full decode. Header names: switch_event.c, switch_channel.c
-(``switch_channel_event_set_basic_data``), switch_caller.c, mod_sofia, mod_callcenter, mod_loopback; variables carry the
-prefix ``variable_``.
+unbuilt; what is read costs by the header. What it refuses (bytes that are no UTF-8, an array where a string is
+expected, an empty number) goes through a slower full decode. Header names: switch_event.c, switch_channel.c
+(``switch_channel_event_set_basic_data``), switch_caller.c, mod_sofia, mod_callcenter, mod_loopback; variables carry
+the prefix ``variable_``.
 
 Text that JSON or a database would refuse is mended here: what is no UTF-8, NUL, and halves of surrogate pairs become
 U+FFFD.
@@ -15,6 +15,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import unquote_to_bytes
@@ -100,6 +101,8 @@ _MAX_UUID_CHARS: Final = 256
 _TRUE: Final = frozenset({"true", "1", "yes", "on"})
 _UNFIT: Final = re.compile("[\0\ud800-\udfff]")
 _TEXT: Final[Any] = str | None
+# A field that is not read gets a name that no header has.
+_NO_HEADER: Final = ""
 
 
 class Variables(msgspec.Struct, frozen=True, kw_only=True):
@@ -180,7 +183,7 @@ class _ChannelEvent:
         read = {header for name, header in headers.items() if name in own}
         named = [f"variable_{agent}" for agent in agents]
         more = [header for header in dict.fromkeys(named) if header not in read]
-        headers = {**headers, "leg_agent": more[0] if more else "\0"}
+        headers = {**headers, "leg_agent": more[0] if more else _NO_HEADER}
         for info in msgspec.structs.fields(base):
             if info.name == "discarded":
                 self._read(info.name, headers[info.name])
@@ -200,7 +203,9 @@ class _ChannelEvent:
     def _read(self, name: str, header: str, kind: Any = _TEXT, default: Any = None) -> None:
         if header in self._by_header:
             self._copies.append((name, self._by_header[header]))
-            header = f"\0{name}"  # no header is called that
+            header = _NO_HEADER
+        if header == _NO_HEADER:
+            header = f"({name})"
         self._by_header[header] = name
         self._fields.append((name, kind, msgspec.field(default=default, name=header)))
 
@@ -235,22 +240,26 @@ _NAME_PREFIX: Final = b'{"Event-Name":"'
 _NAME_AT: Final = len(_NAME_PREFIX)
 
 
+@lru_cache(maxsize=8)
+def _readers(variables: Variables) -> dict[bytes, _Reader]:
+    """By event name. Kept, so that facts of equal configurations are of equal types."""
+    headers = _HEADERS | {
+        "tenant": f"variable_{variables.tenant}",
+        "campaign": f"variable_{variables.campaign}",
+        "lead": f"variable_{variables.lead}",
+    }
+    readers = {event.encode(): _reader(kind, kind.fact) for event, kind in _OTHER_EVENTS.items()}
+    for event, base in _CHANNEL_EVENTS.items():
+        shape = _ChannelEvent(event, base, headers, variables.agents)
+        readers[event.encode()] = _reader(shape.kind, shape.finish)
+    return readers
+
+
 class Translator:
     """Turns event bodies into facts. One per configuration; has no state but its decoders."""
 
     def __init__(self, variables: Variables | None = None) -> None:
-        variables = variables or Variables()
-        headers = _HEADERS | {
-            "tenant": f"variable_{variables.tenant}",
-            "campaign": f"variable_{variables.campaign}",
-            "lead": f"variable_{variables.lead}",
-        }
-        self._readers: dict[bytes, _Reader] = {}
-        for event, base in _CHANNEL_EVENTS.items():
-            shape = _ChannelEvent(event, base, headers, variables.agents)
-            self._readers[event.encode()] = _reader(shape.kind, shape.finish)
-        for event, kind in _OTHER_EVENTS.items():
-            self._readers[event.encode()] = _reader(kind, kind.fact)
+        self._readers = _readers(variables or Variables())
 
     def json(self, body: bytes) -> Fact | None:
         """The fact that a JSON event states, or None for an event that states none of ours.

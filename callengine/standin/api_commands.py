@@ -14,12 +14,13 @@ from typing import Final, TypeAlias
 from callengine.standin import callcenter, legs, sources
 from callengine.standin.api_show import show
 from callengine.standin.api_uuid import UUID_COMMANDS
-from callengine.standin.apps import expand_globals, run_extension
+from callengine.standin.apps import run_extension
 from callengine.standin.bridging import transfer_to
 from callengine.standin.causes import parse_cause
 from callengine.standin.channels import Channel
 from callengine.standin.clock import Script, Task
 from callengine.standin.dialstring import arguments
+from callengine.standin.expand import expand
 from callengine.standin.originate import DEFAULT_TIMEOUT_S, dial, release
 from callengine.standin.switch import BANNER, VERSION, Switch
 
@@ -267,8 +268,12 @@ def _callcenter_config(switch: Switch, argument: str) -> str:
     return "-ERR Invalid!\n"
 
 
+def _eval(switch: Switch, argument: str) -> str:
+    return expand(argument, lambda name: switch.globals.get(name, ""))
+
+
 def _expanded(switch: Switch, argument: str) -> str | Job:
-    name, _, rest = expand_globals(switch, argument).partition(" ")
+    name, _, rest = _eval(switch, argument).partition(" ")
     return call(switch, name, rest)
 
 
@@ -291,7 +296,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "hostname": lambda switch, _argument: switch.options.hostname,
     "switchname": lambda switch, _argument: switch.options.hostname,
     "echo": lambda _switch, argument: argument,
-    "eval": expand_globals,
+    "eval": _eval,
     "expand": _expanded,
     "create_uuid": lambda switch, _argument: switch.new_uuid(),
     "strepoch": lambda switch, _argument: str(switch.clock.now_us() // 1_000_000),

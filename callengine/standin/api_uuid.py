@@ -82,15 +82,16 @@ def _hold(switch: Switch, argument: str) -> str:
     channel = _locate(switch, uuid)
     if channel is None:
         return "+OK Success\n"  # the real one says so, too
-    on = not channel.on_hold if verb == "toggle" else verb != "off"
-    if on != channel.on_hold:
-        _set_hold(switch, channel, on)
+    held = channel.callstate == "HELD"
+    on = not held if verb == "toggle" else verb != "off"
+    if on == held:
+        return "-ERR Operation failed\n"
+    _set_hold(switch, channel, on)
     return "+OK Success\n"
 
 
 def _set_hold(switch: Switch, channel: Channel, on: bool) -> None:
     now = switch.clock.exact_us()
-    channel.on_hold = on
     if on:
         channel.profile.times.last_hold = now
         legs.set_callstate(switch, channel, "HELD")
@@ -183,7 +184,7 @@ def _getvar(switch: Switch, argument: str) -> str:
     channel = _locate(switch, parts[0])
     if channel is None:
         return NO_SUCH_CHANNEL
-    return channel.get(parts[1]) or "_undef_"
+    return switch.value_of(channel, parts[1]) or "_undef_"
 
 
 def _dump(switch: Switch, argument: str) -> str:

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from typing import Final, TypeAlias
 
 from callengine.standin import callcenter, legs, recording, sipvars, sources
-from callengine.standin.bridging import bridge, transfer_to
+from callengine.standin.bridging import bridge, transfer_to, uuid_bridge
 from callengine.standin.causes import REFUSALS, SIP_RESPONSES, parse_cause
 from callengine.standin.channels import AppRun, Channel
 from callengine.standin.clock import TICK_S, Script
+from callengine.standin.expand import expand
 from callengine.standin.lifecycle import rest
 from callengine.standin.originate import Outcome, dial, release
 from callengine.standin.switch import Switch
@@ -30,7 +31,8 @@ def execute(switch: Switch, channel: Channel, name: str, data: str) -> Script:
     if app is None:
         legs.hangup(switch, channel, "DESTINATION_OUT_OF_ORDER")
         return
-    data = expand(switch, channel, data)
+    if not channel.flag("app_disable_expand_variables"):
+        data = expand_for(switch, channel, data)
     channel.app_log.append(AppRun(name, data, switch.clock.now_us()))
     outer = channel.executing
     channel.executing = name
@@ -61,30 +63,9 @@ def run_extension(switch: Switch, channel: Channel, apps: list[tuple[str, str]])
     legs.hangup(switch, channel, "NORMAL_CLEARING")
 
 
-def expand(switch: Switch, channel: Channel, text: str) -> str:
-    """``${name}`` by the channel's variable, or the switch's."""
-    if "${" not in text:
-        return text
-    out: list[str] = []
-    rest_of_it = text
-    while "${" in rest_of_it:
-        before, _, after = rest_of_it.partition("${")
-        name, closed, rest_of_it = after.partition("}")
-        value = channel.get(name) or switch.globals.get(name, "")
-        if name == "destination_number":
-            value = channel.profile.destination_number
-        out += [before, value if closed else "${" + name]
-    return "".join([*out, rest_of_it])
-
-
-def expand_globals(switch: Switch, text: str) -> str:
-    """``${name}`` by the switch's variable."""
-    out: list[str] = []
-    while "${" in text:
-        before, _, after = text.partition("${")
-        name, closed, text = after.partition("}")
-        out += [before, switch.globals.get(name, "") if closed else "${" + name]
-    return "".join([*out, text])
+def expand_for(switch: Switch, channel: Channel, text: str) -> str:
+    """An application's argument with the variables of its channel."""
+    return expand(text, lambda name: switch.value_of(channel, name))
 
 
 # -- the applications ---------------------------------------------------------------------------------------------
@@ -144,7 +125,7 @@ def _sleep(switch: Switch, channel: Channel, data: str) -> Script:
 def _set(switch: Switch, channel: Channel, data: str) -> Script:
     name, _, value = data.partition("=")
     if name:
-        channel.set(name.strip(), expand(switch, channel, value))
+        channel.set(name.strip(), expand_for(switch, channel, value))
     yield from ()
 
 
@@ -292,6 +273,37 @@ def _bridge_failed(switch: Switch, channel: Channel, outcome: Outcome) -> None:
     legs.hangup(switch, channel, cause)
 
 
+def _intercept(switch: Switch, channel: Channel, data: str) -> Script:
+    """``intercept [-bleg] UUID``: take that channel from whom it is with, who is hung up with PICKED_OFF."""
+    words = data.split()
+    taken = switch.channels.get(words[-1]) if words else None
+    if taken is not None and words[0] == "-bleg":
+        taken = taken.peer
+    if taken is not None and not taken.hung_up:
+        partner = taken.peer if taken.peer is not channel else None
+        pick_up(switch, channel)
+        pick_up(switch, taken)
+        uuid_bridge(switch, channel, taken)
+        if partner is not None:
+            partner.set("park_after_bridge", "true")
+            legs.hangup(switch, partner, "PICKED_OFF")
+    yield from ()
+
+
+def _export(switch: Switch, channel: Channel, data: str) -> Script:
+    """``export [nolocal:]NAME=VALUE``: for this leg, unless told otherwise, and for those that it will dial."""
+    name, _, value = data.partition("=")
+    exported = name.strip()
+    plain = exported.removeprefix("nolocal:").removeprefix("_nolocal_")
+    value = expand_for(switch, channel, value)
+    channel.set(f"_nolocal_{plain}" if exported != plain else plain, value)
+    if plain and value:
+        listed = [each for each in channel.get("export_vars").split(",") if each]
+        listed.append(f"_nolocal_{plain}" if exported != plain else plain)
+        channel.set("export_vars", ",".join(listed))
+    yield from ()
+
+
 def refusal_of(cause: str) -> int:
     """What an unanswered incoming call is refused with."""
     return REFUSALS.get(cause, 480)
@@ -310,7 +322,7 @@ APPS: Final[dict[str, App]] = {
     "respond": _respond,
     "sleep": _sleep,
     "set": _set,
-    "export": _set,
+    "export": _export,
     "unset": _unset,
     "playback": _playback,
     "endless_playback": _playback,
@@ -320,6 +332,7 @@ APPS: Final[dict[str, App]] = {
     "record": _record,
     "sched_hangup": _sched_hangup,
     "transfer": _transfer,
+    "intercept": _intercept,
     "callcenter": _callcenter,
     "bridge": _bridge,
     "log": _wait_a_tick,

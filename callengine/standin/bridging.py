@@ -14,6 +14,8 @@ from callengine.standin.clock import TICK_S, Script
 from callengine.standin.lifecycle import direct, rest, run_broadcasts, unpair
 from callengine.standin.switch import Switch
 
+_ASLEEP_WITHIN_US = 5_000_000
+
 
 def exchange_media(switch: Switch, channel: Channel) -> Script:
     """What the bridged leg does: nothing, until it is over."""
@@ -88,6 +90,8 @@ def park_silently(switch: Switch, channel: Channel) -> Script:
 def bridge(switch: Switch, own: Channel, other: Channel, *, stepped: bool = False) -> Script:
     """Bridge ``own`` to ``other`` in ``own``'s thread, until it is over; ``stepped`` after ``uuid_bridge``."""
     now = switch.clock.now_us()
+    for giver, taker in ((other, own), (own, other)):
+        taker.set_all(switch.exported(giver, "bridge_export_vars"))
     own.peer, other.peer = other, own
     own.bridge_role, other.bridge_role = "originator", "originatee"
     if not stepped:
@@ -207,10 +211,15 @@ def _soft_bridge(switch: Switch, channel: Channel, other: Channel) -> Script:
     for state in ("CS_HIBERNATE", "CS_RESET", "CS_SOFT_EXECUTE"):
         legs.enter(switch, channel, state)
     channel.unset("uuid_bridge")
-    yield TICK_S
+    begun_us = now_us = switch.clock.now_us()
+    while channel.is_free() and not other.hung_up and now_us < begun_us + _ASLEEP_WITHIN_US:
+        if now_us > begun_us and other.running_state == "CS_SOFT_EXECUTE":
+            break
+        yield TICK_S  # the other leg is still leaving what it did
+        now_us = switch.clock.now_us()
     if not channel.is_free():
         return
-    if other.hung_up:
+    if other.hung_up or other.running_state != "CS_SOFT_EXECUTE":
         legs.hangup(switch, channel, "DESTINATION_OUT_OF_ORDER")
         return
     for each, partner in ((channel, other), (other, channel)):

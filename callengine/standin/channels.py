@@ -6,7 +6,7 @@ The order of the headers is that of the real switch (``switch_channel_event_set_
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Final
 
 from callengine.standin.events import Value
@@ -83,6 +83,11 @@ class Profile:
     profile_index: str = "1"
     times: Times = field(default_factory=Times)
 
+    def named(self, name: str) -> str:
+        """What a variable of that name shows where the channel has none of its own (``switch_caller.c``)."""
+        where = {"uuid": "unique_id", "chan_name": "channel_name"}.get(name.lower(), name.lower())
+        return str(getattr(self, where)) if where in _FIELDS else ""
+
     def headers(self, prefix: str) -> dict[str, Value]:
         """``Caller-…`` or ``Other-Leg-…`` headers, without the empty ones."""
         times = self.times
@@ -126,6 +131,9 @@ class Profile:
         return block
 
 
+_FIELDS: Final = frozenset(each.name for each in fields(Profile) if each.name != "times")
+
+
 def other_leg(profile: Profile, role: str, *, stamps: bool) -> dict[str, Value]:
     """What a leg shows of another: ``originator`` (at its creation, without stamps) or ``originatee`` (as bridged)."""
     block: dict[str, Value] = {"Other-Type": role}
@@ -155,6 +163,7 @@ class Channel:
         self.session_id = session_id
         self.direction = profile.direction
         self.variables: dict[str, Value] = {}
+        self._spelled: dict[str, str] = {}  # a variable's name in small letters: as it is spelled here
         self.running_state = "CS_NONE"
         self.state_number = 0
         self.callstate = "DOWN"
@@ -181,7 +190,6 @@ class Channel:
         self.broadcasts: list[tuple[str, str]] = []
         self.breaking = False
         self.timers: list[Timer] = []
-        self.on_hold = False
         self.executing = ""
         self.never_completes = False  # a fault: its CHANNEL_HANGUP_COMPLETE is never sent
 
@@ -219,11 +227,13 @@ class Channel:
     # -- variables -----------------------------------------------------------------------------------------------
 
     def set(self, name: str, value: str) -> None:
-        """Set a variable; it moves to the end. An empty value unsets it."""
+        """Set a variable; it moves to the end. An empty value unsets it. Upper and lower case are the same name."""
         key = f"variable_{name}"
-        self.variables.pop(key, None)
+        if self.variables.pop(key, None) is None:
+            self._unset(name)
         if value:
             self.variables[key] = value
+            self._spelled[name.lower()] = key
 
     def set_all(self, values: dict[str, str]) -> None:
         for name, value in values.items():
@@ -231,12 +241,21 @@ class Channel:
 
     def unset(self, *names: str) -> None:
         for name in names:
-            self.variables.pop(f"variable_{name}", None)
+            self._unset(name)
+
+    def _unset(self, name: str) -> None:
+        spelled = self._spelled.pop(name.lower(), None)
+        if spelled is not None:
+            self.variables.pop(spelled, None)
 
     def get(self, name: str) -> str:
         """The variable's value, ``""`` if it has none."""
-        value = self.variables.get(f"variable_{name}", "")
+        value = self.variables.get(self._spelled.get(name.lower(), ""), "")
         return value if isinstance(value, str) else "ARRAY::" + "|:".join(value)
+
+    def beginning(self, prefix: str) -> list[str]:
+        """The values of all variables whose name begins so, in order (``execute_on_answer_1``, ``…_2``)."""
+        return [self.get(key[9:]) for key in self.variables if key[9:].lower().startswith(prefix)]
 
     def flag(self, name: str) -> bool:
         return is_true(self.get(name))

@@ -204,7 +204,7 @@ def _sip_leg(
     sipvars.invite_sent(channel, wire, profile, offers="0 101 13" if attempt.originator else "0 8 101 13")
     channel.task = Task(switch.clock, channel_thread(switch, channel))
     legs.announce(switch, channel)
-    is_agent = user or attempt.originator is not None or variables.get("cc_side") == "agent"
+    is_agent = user or gateway == "agents" or attempt.originator is not None
     channel.far_end = Task(switch.clock, scenarios.far_end(switch, channel, wire, number, rng, agent=is_agent))
     return channel
 

@@ -71,6 +71,7 @@ def ring(switch: Switch, channel: Channel, wire: Wire | None = None) -> None:
         sipvars.provisional_received(channel, wire)
     switch.channel_event(channel, "CHANNEL_PROGRESS", sources.PROGRESS)
     set_callstate(switch, channel, "RINGING")
+    execute_on(channel, "execute_on_ring")
     wake(channel.watcher)
 
 
@@ -95,6 +96,8 @@ def early_media(switch: Switch, channel: Channel, wire: Wire | None = None) -> N
     if wire is not None:
         codecs(switch, channel)
         sipvars.media_negotiated(channel, wire)
+    execute_on(channel, "execute_on_pre_answer")
+    execute_on(channel, "execute_on_media")
     wake(channel.watcher)
 
 
@@ -119,11 +122,18 @@ def answer(switch: Switch, channel: Channel, wire: Wire | None = None) -> None:
     switch.channel_event(channel, "CHANNEL_ANSWER", sources.ANSWER)
     channel.set("endpoint_disposition", "ANSWER")
     set_callstate(switch, channel, "ACTIVE")
-    on_answer = channel.get("execute_on_answer")
-    if on_answer and channel.task is not None:
-        channel.broadcasts.append(_application(on_answer))
-        wake(channel.task)
+    execute_on(channel, "execute_on_answer")
+    if not channel.early:
+        execute_on(channel, "execute_on_media")
     wake(channel.watcher)
+
+
+def execute_on(channel: Channel, prefix: str) -> None:
+    """Run what the variables whose names begin so ask for, in the channel's thread."""
+    wanted = channel.beginning(prefix)
+    if wanted:
+        channel.broadcasts += [_application(each) for each in wanted]
+        wake(channel.task)
 
 
 def _application(text: str) -> tuple[str, str]:

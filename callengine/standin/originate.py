@@ -48,7 +48,8 @@ def dial(
         parsed = parse(text)
     except DialStringMalformed:
         return Outcome(None, "DESTINATION_OUT_OF_ORDER")
-    variables = {**(extra or {}), **parsed.variables}
+    exported = switch.exported(originator, "export_vars") if originator is not None else {}
+    variables = {**exported, **(extra or {}), **parsed.variables}
     limit = variables.get("originate_timeout", "")
     seconds = int(limit) if limit.isdigit() and int(limit) > 0 else timeout_s
     attempt = Attempt(switch, waiter, originator, variables, seconds)

@@ -18,7 +18,7 @@ last digits    name         what happens
 ``302``        refused      480 after ringing for a while
 ``CCC``        sipCCC       the SIP response CCC, 400 to 699: 486 is busy, 404 unknown, 603 rejected, 503, 480, …
               busy         as 486
-anything else  agent…       on a leg that is bridged to another, to a user, or to a queue's agent: rings, answers, stays
+anything else  agent…       on a leg of a bridge, to a user, or by the gateway ``agents``: rings, answers and stays
 anything else               a mix, always the same for one number and seed: most answer, some do not
 ============== ============ ========================================================================================
 
@@ -125,7 +125,7 @@ def _machine(far: Far) -> Script:
 def _record(far: Far) -> Script:
     yield far.reaction()
     far.ring()
-    if not far.channel.get("execute_on_answer"):
+    if not any("record_session" in each for each in far.channel.beginning("execute_on_answer")):
         far.channel.set("execute_on_answer", f"record_session {far.channel.uuid}.wav")
     yield far.ringing()
     far.answer()

@@ -12,6 +12,7 @@ from typing import Protocol, TypeAlias
 from callengine.standin import sources
 from callengine.standin.channels import Channel
 from callengine.standin.clock import Clock, Script, Task
+from callengine.standin.dialstring import separate
 from callengine.standin.events import Block, Event, Source, Stamps, Value
 from callengine.standin.faults import Faults
 from callengine.standin.options import Options
@@ -149,6 +150,20 @@ class Switch:
         channel.destroyed = True
         if self.channels.get(channel.uuid) is channel:
             del self.channels[channel.uuid]
+
+    def exported(self, channel: Channel, listed_in: str) -> dict[str, str]:
+        """What a channel hands on to the leg it dials or bridges: the variables that one of its variables lists."""
+        names = channel.get(listed_in)
+        values = {listed_in: names} if names else {}
+        for name in separate(names, ",", 256):
+            value = self.value_of(channel, name)
+            if value:
+                values[name.removeprefix("nolocal:").removeprefix("_nolocal_")] = value
+        return values
+
+    def value_of(self, channel: Channel, name: str) -> str:
+        """A channel's variable, or what its caller profile or the switch has by that name."""
+        return channel.get(name) or channel.profile.named(name) or self.globals.get(name, "")
 
     # -- events --------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ import logging
 import os
 import time
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, cast
 from urllib.parse import quote, unquote, urlsplit
@@ -223,12 +224,10 @@ def transaction(db: peewee.Database) -> Any:
 
 def discard(db: peewee.Database) -> None:
     """Closes a connection, whatever state it is in."""
-    state = cast(Any, db)._state
-    try:
-        state.transactions.clear()  # a connection that broke in one would otherwise refuse to be closed
+    while db.in_transaction():  # one that broke in a transaction would refuse to be closed
+        cast(Any, db).pop_transaction()
+    with suppress(Exception):  # it is gone then; that is all that was wanted
         db.close()
-    except Exception:  # noqa: BLE001  it is gone; that is all that was wanted
-        state.reset()
 
 
 def open_database(settings: Settings, state_dir: Path, *, migrate_schema: bool = True) -> Store:
@@ -257,9 +256,11 @@ def _prepare(store: Store, lock_file: Path | None, migrate_schema: bool) -> Outc
     """In a native thread, like all work on a connection; so it does not log."""
     db = store.connection(readonly=not migrate_schema)
     try:
-        db.connect()
         if migrate_schema:
-            return migrate.upgrade(db, lock_file), None
+            with nullcontext() if lock_file is None else migrate.file_lock(lock_file):
+                db.connect()
+                return migrate.upgrade(db), None
+        db.connect()
         if migrate.pending(db):
             return None, StoreUnavailable("its schema is older than this callengine; run callengine migrate")
     except Exception as error:  # noqa: BLE001  handed on to who asked

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
 
@@ -44,14 +44,15 @@ def pending(db: peewee.Database, directory: Path = DIRECTORY) -> list[str]:
     return [name for name in ours if name not in applied]
 
 
-def upgrade(db: peewee.Database, lock_file: Path | None, directory: Path = DIRECTORY) -> list[str]:
+def upgrade(db: peewee.Database, directory: Path = DIRECTORY) -> list[str]:
     """Applies what is pending, each migration in a transaction of its own. Returns the names.
 
-    ``lock_file`` is for SQLite. Raises SchemaTooNew, and StoreUnavailable where another holds the lock for too long.
+    On SQLite the caller holds ``file_lock``. Raises SchemaTooNew, and StoreUnavailable where another holds the lock for
+    too long.
     """
     if not pending(db, directory):
         return []
-    with _locked(db, lock_file):
+    with nullcontext() if isinstance(db, peewee.SqliteDatabase) else _advisory_lock(db):
         if not pending(db, directory):
             return []
         done: list[str] = _runner(db, directory).up()
@@ -59,22 +60,25 @@ def upgrade(db: peewee.Database, lock_file: Path | None, directory: Path = DIREC
 
 
 @contextmanager
-def _locked(db: peewee.Database, lock_file: Path | None) -> Iterator[None]:
-    if lock_file is None:
-        sql.query(db, f"SET lock_timeout = '{int(LOCK_TIMEOUT_S * 1000)}ms'")
-        sql.query(db, "SET statement_timeout = 0")
-        sql.query(db, "SELECT pg_advisory_lock(%s)", (_ADVISORY_KEY,))
-        try:
-            yield
-        finally:
-            sql.query(db, "SELECT pg_advisory_unlock(%s)", (_ADVISORY_KEY,))
-        return
-    descriptor = os.open(lock_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+def file_lock(path: Path) -> Iterator[None]:
+    """One process at a time; from before the connection, since two that make a file's journal at once fail as well."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         _flock(descriptor)
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _advisory_lock(db: peewee.Database) -> Iterator[None]:
+    sql.query(db, f"SET lock_timeout = '{int(LOCK_TIMEOUT_S * 1000)}ms'")
+    sql.query(db, "SET statement_timeout = 0")
+    sql.query(db, "SELECT pg_advisory_lock(%s)", (_ADVISORY_KEY,))
+    try:
+        yield
+    finally:
+        sql.query(db, "SELECT pg_advisory_unlock(%s)", (_ADVISORY_KEY,))
 
 
 def _flock(descriptor: int) -> None:

@@ -106,6 +106,8 @@ class Writer:
     def note(self, noted: Noted) -> None:
         """Append to a call's timeline."""
         if self._rows >= 2 * self.max_rows:
+            if not self.dropped_notes:
+                log.error("%d rows wait for the database: timelines are no longer kept for now", self._rows)
             self.dropped_notes += 1
             return
         self._entry(noted.call_id).notes.append(noted.note)

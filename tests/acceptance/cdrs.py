@@ -74,7 +74,7 @@ def expected(cdr: Mapping[str, str], legs: Mapping[str, Mapping[str, str]]) -> d
 def differences(
     calls: Iterable[Mapping[str, Any]],
     cdrs: Mapping[str, Mapping[str, str]],
-    without_channel: Mapping[str, str] | None = None,
+    without_channel: Mapping[str, str | None] | None = None,
 ) -> list[str]:
     """Every disagreement, one line each. ``without_channel``: cause by UUID of calls that only their job told of."""
     told = {c["fs_uuid"]: c for c in calls}

@@ -2,7 +2,7 @@
 
 Not part of the test run: it needs a FreeSWITCH that writes mod_json_cdr records into a folder, and far ends that behave
 by the number dialled. It runs a daemon of its own. Half of the calls are placed over that daemon's API, half by
-somebody else (plain ``bgapi originate``); inbound calls of a SIP load generator that run meanwhile are compared as well.
+somebody else (plain ``bgapi originate``); inbound calls of a SIP load generator that run meanwhile are compared too.
 
     python -m tests.acceptance.mixed_calls --esl 127.0.0.1:8021:ClueCon --cdr /var/log/freeswitch/json_cdr \\
         --gateway carrier --agents-gateway agents --calls 2000 --rate 100
@@ -119,6 +119,22 @@ class Daemon:
             if page >= got["total_pages"]:
                 return
             page += 1
+
+    def figures(self) -> str:
+        """How the daemon fared: its CPU time, how long events waited for the tracker, how long commits took."""
+        with urllib.request.urlopen(self.url + "/metrics", timeout=10) as answer:
+            lines = answer.read().decode().splitlines()
+        values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+        user, system = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(") ", 1)[1].split()[11:13]
+        cpu_s = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+        count = float(values["callengine_event_lag_seconds_count"])
+        bucket = 'callengine_event_lag_seconds_bucket{{le="{}"}}'
+        late = {bound: count - float(values[bucket.format(bound)]) for bound in ("0.02", "0.1", "1.0")}
+        took_s, commits = (float(values[f"callengine_commit_seconds_{what}"]) for what in ("sum", "count"))
+        return (
+            f"daemon: {cpu_s:.1f} s of CPU; {count:.0f} batches of events, of these waited longer than (s): {late};"
+            f" {commits:.0f} commits of {1000 * took_s / commits:.1f} ms"
+        )
 
     def stop(self) -> int:
         self.process.terminate()
@@ -262,15 +278,21 @@ def main(argv: list[str]) -> int:
         state.chmod(0o755)
         daemon = Daemon(args, state)
         try:
+            there_before = {c["fs_uuid"] for c in daemon.calls()}
             load = Load(args, daemon)
             load.run()
             until = time.monotonic() + args.settle_s
             while time.monotonic() < until and any(c["end_source"] is None for c in daemon.calls()):
                 gevent.sleep(1.0)
             gevent.sleep(2.0)
-            told = list(daemon.calls())
+            told = [c for c in daemon.calls() if c["fs_uuid"] not in there_before]
+            print(daemon.figures())
             found = {u: v for u, v in cdrs.read(args.cdr).items() if not any(u in name for name in before)}
-            without = {u: c for u, c in load.causes.items() if u not in found and c == "INVALID_GATEWAY"}
+            without: dict[str, str | None] = {
+                u: c for u, c in load.causes.items() if u not in found and c == "INVALID_GATEWAY"
+            }
+            # Hung up while still in line: no channel, and rightly so.
+            without |= {c["fs_uuid"]: None for c in told if c["failure_reason"] == "cancelled"}
             lines = cdrs.differences(told, found, without)
             wrong = {line.split(":", 1)[0] for line in lines}
             for call in [c for c in told if c["fs_uuid"] in wrong][:20]:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from callengine.calls import facts
 from callengine.calls.book import Book, Timing
 from callengine.calls.call import Call
-from callengine.calls.facts import CallQueued, ChannelFact, Fact, JobAnswered, LegGone, OriginateSent
+from callengine.calls.facts import CallQueued, ChannelFact, JobAnswered, LegGone, OriginateSent
 from callengine.calls.ledger import Outcome
 from callengine.calls.machine import Effect, Noted, Published, Refused, Rules, Unattributed
 from callengine.calls.record import CallRecord, record_of
@@ -67,12 +67,16 @@ class Channel:
         return self._fact(facts.LegCreated, self.at, **(self.described | fields))
 
     def listed(self, at: float, **fields: Any) -> facts.LegListed:
-        return self._fact(facts.LegListed, at, **(self.described | fields))
+        return self._fact(facts.LegListed, at, **(self._lasting() | fields))
+
+    def _lasting(self) -> dict[str, Any]:
+        """What still tells later for whom a channel was created: a variable, if anything."""
+        return {name: value for name, value in self.described.items() if name != "other_uuid"}
 
     def reported(self, at: float, cause: str = "NORMAL_CLEARING", **fields: Any) -> facts.LegReported:
         self.hangup_us = us(at)
         return self._fact(
-            facts.LegReported, at, **(self.described | {"hangup_us": us(at), "hangup_cause": cause} | fields)
+            facts.LegReported, at, **(self._lasting() | {"hangup_us": us(at), "hangup_cause": cause} | fields)
         )
 
     def rang(self, at: float) -> facts.LegRang:
@@ -146,11 +150,6 @@ def leg(uuid: str, parent: str, at: float = 1.0, **described: Any) -> Channel:
     return Channel(uuid, at, "outbound", other_uuid=parent, originator=parent, **described)
 
 
-def listed_leg(uuid: str, parent: str, at: float = 1.0, **described: Any) -> Channel:
-    """The same as a snapshot shows it, where nothing but a variable tells for whom it was created."""
-    return Channel(uuid, at, "outbound", originator=parent, **described)
-
-
 class Desk:
     """A book, and all that it ever told. ``now`` of the book is the fact's second, unless told otherwise."""
 
@@ -162,7 +161,7 @@ class Desk:
         self.now = 0.0
         self.changes = 0
 
-    def take(self, *told: Fact) -> Desk:
+    def take(self, *told: Any) -> Desk:
         """Apply facts, each at its own second by the switch's clock, which only goes forward."""
         for fact in told:
             self.now = max(self.now, (fact.at_us - T0) / 1_000_000)

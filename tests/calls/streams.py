@@ -8,7 +8,7 @@ from pathlib import Path
 
 from callengine.calls.facts import Fact
 from callengine.esl.headers import Translator
-from callengine.esl.wire import Framer, Frame
+from callengine.esl.wire import Frame, Framer
 from callengine.replay import facts_in
 
 TRACES = Path(__file__).parent.parent / "traces"

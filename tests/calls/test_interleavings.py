@@ -8,7 +8,6 @@ from collections.abc import Iterable
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.calls import streams
 
 from callengine.calls.book import Timing
 from callengine.calls.call import EventName
@@ -16,6 +15,7 @@ from callengine.calls.facts import ChannelFact, Fact
 from callengine.calls.machine import Published
 from callengine.calls.record import CallRecord, record_of
 from callengine.replay import replay
+from tests.calls import streams
 
 # The clock of a replay jumps with the stamps, so that disorder looks like long waits.
 PATIENT = Timing(retire_s=1e9, stray_s=1e9, silent_s=1e9, hangup_grace_s=1e9)
@@ -67,7 +67,7 @@ def test_one_channel_delayed_past_the_others(name: str) -> None:
 @given(seed=st.integers(0, 2**32))
 @settings(max_examples=15, deadline=None)
 def test_any_order_with_duplicates(name: str, seed: int) -> None:
-    """Shuffled wholly: as rows, with what was told (``seq``) left out, since a milestone may be told as a correction."""
+    """Shuffled wholly: as rows, without ``seq``, since a milestone may be told as a correction."""
     dice = random.Random(seed)
     facts = list(streams.facts(name))
     facts += dice.sample(facts, k=len(facts) // 2)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from tests.calls.build import Channel, Desk, leg, ours, time, us
 
 from callengine.calls.causes import CAUSES
 from callengine.calls.facts import CommandIssued, JobAnswered, OriginateAbandoned, OriginateSent
 from callengine.calls.view import iso
+from tests.calls.build import Channel, Desk, leg, ours, time, us
 
 HOUR_US = 3600 * 1_000_000
 
@@ -158,7 +158,8 @@ def test_a_silent_originate_becomes_a_suspect() -> None:
     assert Desk().originate(sent=False).tick(900) == []
 
 
-# -- the job and the channel, in either order ---------------------------------------------------------------------------
+# -- the job and the channel, in either order
+# ---------------------------------------------------------------------------
 
 
 def test_job_and_end_in_either_order_same_result() -> None:
@@ -231,7 +232,8 @@ def test_a_second_answer_of_the_job_changes_nothing() -> None:
     assert desk.notes().count("job_answered") == 1
 
 
-# -- failover ------------------------------------------------------------------------------------------------------------
+# -- failover
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_uuid_that_lives_again_is_the_same_call() -> None:
@@ -284,7 +286,8 @@ def test_a_late_event_of_an_earlier_life_changes_nothing() -> None:
     assert desk.refused() == []
 
 
-# -- the agent first -----------------------------------------------------------------------------------------------------
+# -- the agent first
+# -----------------------------------------------------------------------------------------------------
 
 
 def agent_first() -> tuple[Desk, Channel, Channel]:
@@ -332,14 +335,20 @@ def test_the_lead_is_not_asked_for_while_the_agent_is_rung() -> None:
     assert "A" not in desk.tick(900)
 
 
-# -- the rest ------------------------------------------------------------------------------------------------------------
+# -- the rest
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_what_we_asked_for_stands_until_the_channel_says_it_itself() -> None:
     a = Channel("A", 1, "outbound", caller_number="100", callee_number="200", gateway="carrier")
     desk = Desk().originate(caller_number="1", caller_name="Sales", callee_number="2", gateway="lab")
     first = desk.shown()
-    assert [first[k] for k in ("caller_number", "caller_name", "callee_number", "gateway")] == ["1", "Sales", "2", "lab"]
+    assert [first[k] for k in ("caller_number", "caller_name", "callee_number", "gateway")] == [
+        "1",
+        "Sales",
+        "2",
+        "lab",
+    ]
     shown = desk.take(a.created()).shown()
     assert [shown[k] for k in ("caller_number", "callee_number", "gateway")] == ["100", "200", "carrier"]
 

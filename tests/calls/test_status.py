@@ -8,11 +8,11 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.calls.build import PATIENT, Channel, Desk, leg, us
 
 from callengine.calls.call import EventName
 from callengine.calls.causes import CAUSES
 from callengine.calls.facts import ChannelFact, LegCreated
+from tests.calls.build import PATIENT, Channel, Desk, leg, us
 
 ORDER = ["dialing", "ringing", "answered", "agent_connected", "completed"]
 
@@ -21,9 +21,8 @@ def test_status_is_read_off_what_is_known() -> None:
     a, b = Channel(), leg("B", "A")
     b.variables["leg_agent"] = "bob"
     desk = Desk()
-    seen = []
-    for fact in (a.created(), a.rang(1), a.answered(2), b.created(), b.answered(3), a.bridged("B", 3), a.ended(9)):
-        seen.append(desk.take(fact).shown()["status"])
+    facts = (a.created(), a.rang(1), a.answered(2), b.created(), b.answered(3), a.bridged("B", 3), a.ended(9))
+    seen = [desk.take(fact).shown()["status"] for fact in facts]
     assert seen == ["dialing", "ringing", "answered", "answered", "answered", "agent_connected", "completed"]
 
 

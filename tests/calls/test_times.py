@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.calls.build import Channel, Desk, time, us
 
 from callengine.calls.facts import MAX_US
 from callengine.calls.view import durations, iso
+from tests.calls.build import Channel, Desk, time, us
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,9 @@ def test_no_ring_or_talk_duration_without_an_answer() -> None:
     assert (shown["ring_duration_s"], shown["talk_duration_s"], shown["total_duration_s"]) == (None, None, 31)
 
 
-@pytest.mark.parametrize(("progress", "media", "ring"), [(1.0, 2.0, 1.0), (2.0, 1.0, 1.0), (0, 2.0, 2.0), (2.0, 0, 2.0)])
+@pytest.mark.parametrize(
+    ("progress", "media", "ring"), [(1.0, 2.0, 1.0), (2.0, 1.0, 1.0), (0, 2.0, 2.0), (2.0, 0, 2.0)]
+)
 def test_ring_time_is_the_earlier_of_progress_and_progress_with_media(
     progress: float, media: float, ring: float
 ) -> None:
@@ -118,8 +120,9 @@ def test_every_field_is_always_there() -> None:
     desk = Desk().take(a.created())
     early = desk.shown().keys()
     assert desk.take(a.answered(1.0), a.bridged("B", 2.0), a.ended(3.0)).shown().keys() == early
-    assert list(early)[:23] == (
-        "id campaign_id lead_id agent_id fs_uuid direction status dial_time ring_time answer_time agent_connect_time"
-        " end_time ring_duration_s talk_duration_s total_duration_s hangup_cause has_recording recording_url disposition"
-        " notes ai_summary ai_sentiment ai_next_action"
-    ).split()
+    contract = """
+        id campaign_id lead_id agent_id fs_uuid direction status dial_time ring_time answer_time agent_connect_time
+        end_time ring_duration_s talk_duration_s total_duration_s hangup_cause has_recording recording_url disposition
+        notes ai_summary ai_sentiment ai_next_action
+    """
+    assert list(early)[:23] == contract.split()

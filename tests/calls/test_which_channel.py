@@ -6,6 +6,7 @@ import itertools
 from typing import Any
 
 import pytest
+
 from tests.calls.build import PATIENT, Channel, Desk, leg, us
 
 ROOTS: dict[str, Channel] = {
@@ -144,6 +145,18 @@ def test_where_an_agent_is_rung_first_by_something_else_the_call_is_who_is_rung_
     assert desk.shown("C")["status"] == "agent_connected"
 
 
+def test_so_too_if_the_call_was_met_before_it_was_known_to_be_one() -> None:
+    a, g, c = Channel("A"), agent(), leg("C", "G")
+    c.stamps["answered_us"] = us(2)
+    desk = Desk(timing=PATIENT).take(a.created(), a.bridged("C", 3), c.created(), c.answered(2))
+    assert desk.roots() == {"A"}
+    desk.take(g.created())
+    assert desk.roots() == {"A", "C"}
+    assert (desk.shown("C")["status"], desk.shown("C")["caller_number"]) == ("answered", "+15550100")
+    assert desk.told("C") == ["dialing", "answered"]
+    assert desk.legs("A")["C"]["call_id"] == desk.call("C").id
+
+
 @pytest.mark.parametrize("variables", [{"leg_agent": "eve"}, {"voice_agent": "true"}])
 def test_an_agent_whom_an_agent_rings_is_a_leg_of_the_call_that_one_serves(variables: dict[str, str]) -> None:
     g, c, second = agent(), leg("C", "G"), leg("H", "G", 4)
@@ -227,7 +240,8 @@ def test_an_attended_transfer_leaves_two_calls_each_naming_the_other(disorder: i
     assert [desk.shown(u)["status"] for u in "AX"] == ["completed", "completed"]
 
 
-# -- only our own -------------------------------------------------------------------------------------------------------
+# -- only our own
+# -------------------------------------------------------------------------------------------------------
 
 
 def test_own_only_tracks_what_we_originate_and_nothing_else() -> None:

@@ -64,6 +64,25 @@ def test_what_originate_cannot_read(target: Target, switch: Switch, braces: str,
     assert switch.job(job).startswith(answer)
 
 
+@pytest.mark.parametrize(
+    ("argument", "expanded"),
+    [
+        ("${one}", "1st"),
+        ("x${ONE}y", "x1sty"),
+        (r"\\${one}", "${one}"),
+        (r"a\\\\s", r"a\s"),
+        ("${nosuchvariable}.", "."),
+        ("${${two}}", "1st"),
+        ("${one:1:1}", "s"),
+        ("100 $ {x}", "100 $ {x}"),
+    ],
+)
+def test_arguments_are_expanded(target: Target, switch: Switch, uuid: str, argument: str, expanded: str) -> None:
+    switch.command("event json CHANNEL_EXECUTE")
+    switch.bgapi(f"originate {{origination_uuid={uuid},one=1st,two=one}}null/x '&set(r={argument})'")
+    assert switch.wait(uuid, "CHANNEL_EXECUTE")["Application-Data"] == f"r={expanded}"
+
+
 def test_variables_of_one_leg_yield_to_those_of_all(target: Target, switch: Switch, uuid: str) -> None:
     job = switch.bgapi(f"originate {{origination_uuid={uuid},a=all}}[a=leg,b=leg]null/x &park")
     assert switch.job(job) == f"+OK {uuid}"
@@ -173,10 +192,30 @@ def test_variables(target: Target, switch: Switch, uuid: str) -> None:
     assert switch.api(f"uuid_setvar {uuid}").startswith("-USAGE")
 
 
+def test_names_of_variables_in_any_case(target: Target, switch: Switch, uuid: str) -> None:
+    assert switch.job(switch.bgapi(target.originate("stay", uuid, variables="Foo=1,foo=2,BAR=3"))).startswith("+OK")
+    assert switch.api(f"uuid_getvar {uuid} FOO") == "2"
+    assert switch.api(f"uuid_setvar {uuid} bar 4") == "+OK\n"
+    assert switch.api(f"uuid_getvar {uuid} Bar") == "4"
+    dump = json.loads(switch.api(f"uuid_dump {uuid} json"))
+    assert {name for name in dump if name.lower() in {"variable_foo", "variable_bar"}} == {
+        "variable_foo",
+        "variable_bar",
+    }
+
+
+def test_what_is_no_variable_but_asked_for(target: Target, switch: Switch, uuid: str) -> None:
+    live(target, switch, uuid)
+    assert switch.api(f"uuid_getvar {uuid} destination_number") == target.numbers["stay"]
+    assert switch.api(f"uuid_getvar {uuid} hostname") == switch.api("hostname")
+    assert switch.api(f"uuid_getvar {uuid} nosuchvariable") == "_undef_"
+
+
 def test_dtmf_hold_broadcast(target: Target, switch: Switch, uuid: str) -> None:
     live(target, switch, uuid)
     assert switch.api(f"uuid_send_dtmf {uuid} 123#") == f"+OK {uuid} sent DTMF 123#.\n"
-    assert switch.api(f"uuid_hold {uuid}") == "+OK Success\n"
+    for off, answer in (("off ", "-ERR Operation failed"), ("", "+OK Success"), ("", "-ERR Operation failed")):
+        assert switch.api(f"uuid_hold {off}{uuid}") == f"{answer}\n"
     assert switch.api(f"uuid_hold off {uuid}") == "+OK Success\n"
     assert switch.api("uuid_hold") == "-USAGE: [off|toggle] <uuid> [<display>]\n-ERR Operation failed\n"
     assert switch.api(f"uuid_broadcast {uuid} tone_stream://%(200,0,440)") == "+OK Message sent\n"

@@ -139,6 +139,63 @@ def test_uuid_bridge_leaves_a_leg_that_parks_after_it(target: Target, switch: Sw
     assert switch.wait(agent, "CHANNEL_HANGUP")["Channel-State"] == "CS_PARK"
 
 
+def test_intercepted_while_it_is_parked(target: Target, switch: Switch, uuid: str) -> None:
+    if not target.agent:
+        pytest.skip("no agent given")
+    switch.job(switch.bgapi(target.originate("stay", uuid)))
+    taker = intercept(target, switch, uuid)
+    bridge = switch.wait(taker, "CHANNEL_BRIDGE")
+    assert (bridge["Bridge-A-Unique-ID"], bridge["Bridge-B-Unique-ID"]) == (taker, uuid)
+    assert not switch.of(uuid, "CHANNEL_BRIDGE")
+    switch.api(f"uuid_kill {uuid}")
+    switch.pump(lambda: all(switch.of(each, "CHANNEL_DESTROY") for each in (uuid, taker)), 10)
+    assert switch.first(uuid, "CHANNEL_DESTROY")["Other-Leg-Unique-ID"] == taker
+
+
+def intercept(target: Target, switch: Switch, uuid: str) -> str:
+    """An agent that is rung and then takes the call from wherever it is."""
+    taker = str(uuid4())
+    switch.bgapi(f"originate {{origination_uuid={taker}}}{target.agent} &intercept({uuid})")
+    return taker
+
+
+def test_intercepted_from_its_agent(target: Target, switch: Switch, uuid: str) -> None:
+    first = bridged(target, switch, uuid)["Other-Leg-Unique-ID"]
+    second = intercept(target, switch, uuid)
+    switch.wait(second, "CHANNEL_BRIDGE")
+    assert switch.wait(first, "CHANNEL_HANGUP_COMPLETE")["Hangup-Cause"] == "PICKED_OFF"
+    steps = [(each.get("Unique-ID"), each["Event-Name"]) for each in switch.events]
+    assert steps.index((uuid, "CHANNEL_UNBRIDGE")) < steps.index((second, "CHANNEL_BRIDGE"))
+    third = intercept(target, switch, uuid)
+    switch.wait(third, "CHANNEL_BRIDGE")
+    assert switch.wait(second, "CHANNEL_HANGUP_COMPLETE")["Hangup-Cause"] == "PICKED_OFF"
+    assert switch.api(f"uuid_exists {uuid}") == "true"
+    switch.api(f"uuid_kill {uuid}")
+    switch.wait(third, "CHANNEL_DESTROY")
+
+
+def test_intercepting_nobody(target: Target, switch: Switch) -> None:
+    if not target.agent:
+        pytest.skip("no agent given")
+    taker = intercept(target, switch, "nobody")
+    assert switch.wait(taker, "CHANNEL_HANGUP")["Hangup-Cause"] == "NORMAL_CLEARING"
+
+
+def test_variables_for_the_other_leg(target: Target, switch: Switch, uuid: str) -> None:
+    if not target.agent:
+        pytest.skip("no agent given")
+    given = r"one=1,two='a b',three=3,four=4,export_vars=one\,two\,nosuch,bridge_export_vars=four"
+    switch.bgapi(target.originate("stay", uuid, f"'&bridge({target.agent})'", variables=given))
+    other = switch.wait(uuid, "CHANNEL_BRIDGE")["Other-Leg-Unique-ID"]
+    created = switch.first(other, "CHANNEL_CREATE")
+    assert (created["variable_one"], created["variable_two"]) == ("1", "a b")
+    assert created["variable_export_vars"] == "one,two,nosuch"
+    assert not {"variable_three", "variable_four", "variable_nosuch"} & created.keys()
+    switch.api(f"uuid_kill {uuid}")
+    end = switch.wait(other, "CHANNEL_DESTROY")
+    assert end["variable_four"] == "4"
+
+
 def test_uuid_bridge_of_nobody(target: Target, switch: Switch) -> None:
     assert switch.api("uuid_bridge x y") == "-ERR Invalid uuid\n"
     assert switch.api("uuid_bridge x") == "-USAGE: <uuid> <other_uuid>\n"

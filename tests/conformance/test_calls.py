@@ -295,3 +295,27 @@ def test_failover_with_our_uuid_lives_twice(target: Target, switch: Switch, uuid
     causes = [each["Hangup-Cause"] for each in switch.of(uuid, "CHANNEL_HANGUP_COMPLETE")]
     assert causes == ["USER_BUSY", "NORMAL_CLEARING"]
     assert [step for step in switch.sequence(uuid) if step in {"CREATE", "DESTROY"}] == ["CREATE", "DESTROY"] * 2
+
+
+def test_applications_on_ringing_answer_and_media(target: Target, switch: Switch, uuid: str) -> None:
+    given = (
+        "execute_on_answer_2='set second=a b',execute_on_answer_1='sched_hangup +2',"
+        "execute_on_ring_x='set rang=1',execute_on_media='set media=1'"
+    )
+    switch.command("event json CHANNEL_EXECUTE")
+    assert switch.job(switch.bgapi(target.originate("stay", uuid, variables=given))).startswith("+OK")
+    steps = [
+        (str(each["Event-Name"]).removeprefix("CHANNEL_"), str(each.get("Application-Data", "")))
+        for each in switch.of(uuid)
+    ]
+    assert [step for step in steps if step[0] in {"PROGRESS", "ANSWER", "EXECUTE"} and step != ("EXECUTE", "")] == [
+        ("PROGRESS", ""),
+        ("EXECUTE", "rang=1"),
+        ("ANSWER", ""),
+        ("EXECUTE", "second=a b"),
+        ("EXECUTE", "+2"),
+        ("EXECUTE", "media=1"),
+    ]
+    end = switch.wait(uuid, "CHANNEL_DESTROY", 6)
+    assert end["Hangup-Cause"] == "ALLOTTED_TIMEOUT"
+    assert (end["variable_second"], end["variable_rang"], end["variable_media"]) == ("a b", "1", "1")

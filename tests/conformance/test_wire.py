@@ -14,8 +14,8 @@ from tests.conformance.transcripts import FOLDER, read, replay
 #: These need users, an ACL or patience that only a stand-in of its own has (tests/standin).
 ELSEWHERE = {"14_userauth", "15_userauth_limited", "16_userauth_wrong", "19_auth_timeout"}
 ELSEWHERE |= {"20_acl_rejected", "21_acl_rejected_read_only"}
-#: These subscribe to everything, or to jobs: on a switch that others use, other people's events come between.
-QUIET_ONLY = {"04_event_forms", "05_nixevent", "09_bgapi", "12_sendevent"}
+#: On a switch that others use, their events come between, and their channels are shown.
+QUIET_ONLY = {"04_event_forms", "05_nixevent", "08_api", "09_bgapi", "12_sendevent"}
 NAMES = sorted({path.stem for path in FOLDER.glob("*.txt")} - ELSEWHERE)
 
 

@@ -12,6 +12,8 @@ from callengine.errors import EslDisconnected
 
 
 class KeptWriter:
+    full = False
+
     def __init__(self) -> None:
         self.calls: dict[str, Call] = {}
         self.notes: list[Noted] = []

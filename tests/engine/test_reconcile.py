@@ -88,7 +88,7 @@ def test_an_end_that_waits_in_the_intake_wins_over_bounds(rig: Rig) -> None:
 
 def test_legs_are_adopted_as_legs(rig: Rig) -> None:
     a, b = headers(U[0], T, answered=T + 1), headers(U[1], T + 10, answered=T + 20)
-    b |= {"Call-Direction": "outbound", "Other-Leg-Unique-ID": U[0], "Other-Type": "originator"}
+    b |= {"Call-Direction": "outbound", "Other-Leg-Unique-ID": U[0], "variable_originator": U[0]}
     a |= {"Other-Leg-Unique-ID": U[1], "Other-Type": "originatee"}
     rig.reconciler.run(Switch({U[1]: b, U[0]: a}))
     (call,) = rig.book.live()

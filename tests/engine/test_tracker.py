@@ -112,3 +112,25 @@ def test_the_switchs_clock_is_its_last_event_moved_on() -> None:
     assert rig.tracker.switch_now_us() == 0
     rig.work_off(whole_call())
     assert T + 5_000_000 <= rig.tracker.switch_now_us() < T + 10_000_000
+
+
+def test_what_the_store_cannot_take_waits_in_the_intake() -> None:
+    rig = Rig()
+    rig.writer.full = True
+    rig.intake.put_many(whole_call())
+    worker = gevent.spawn(rig.tracker.run)
+    gevent.sleep(0.05)
+    assert (rig.tracker.applied, len(rig.intake)) == (0, 4)
+    rig.writer.full = False
+    with gevent.Timeout(5):
+        while rig.tracker.applied < 4:
+            gevent.sleep(0.01)
+    worker.kill()
+
+
+def test_a_refused_transition_is_counted_each_time_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    rig = Rig()
+    changed = event("CHANNEL_ANSWER", headers("u1", T, answered=T + 2_000_000))
+    rig.work_off([*whole_call()[:2], changed, changed])
+    assert sum(v for k, v in rig.samples().items() if k.startswith("callengine_refused_transitions_total")) == 2
+    assert sum("refused" in r.message for r in caplog.records) == 1

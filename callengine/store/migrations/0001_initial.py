@@ -20,7 +20,8 @@ _SQLITE = {
     # What has not been dialled sorts as the newest. SQLite cannot put NULLS FIRST into an index; an expression can.
     "newest": "coalesce(dial_us, 9223372036854775807) DESC, id DESC",
 }
-# "C": keys are compared byte by byte, as SQLite does. fillfactor: a live call is rewritten several times in its page.
+# "C": keys are compared byte by byte, as SQLite does. fillfactor: a live call is rewritten several times, in its page
+# if there is room. autovacuum: what it has visited is counted and paged through off the index alone.
 _POSTGRES = {
     "id": "UUID",
     "bytes": "BYTEA",
@@ -29,7 +30,9 @@ _POSTGRES = {
     "key": 'TEXT COLLATE "C"',
     "position": "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY",
     "clustered": "",
-    "hot": "WITH (fillfactor = 60)",
+    "hot": (
+        "WITH (fillfactor = 60, autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_scale_factor = 0.05)"
+    ),
     "newest": "dial_us DESC NULLS FIRST, id DESC",
 }
 
