@@ -28,6 +28,8 @@ from tests.originate.fakes import REQUEST, TENANT, FakeWriter
 class Memory(FakeWriter):
     """Rows and timelines, by call."""
 
+    full = False
+
     def __init__(self) -> None:
         super().__init__()
         self.records: dict[str, CallRecord] = {}

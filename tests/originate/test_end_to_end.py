@@ -28,11 +28,6 @@ QUEUE = {"type": "queue", "queue": "support@default"}
 REAL = os.environ.get("CALLENGINE_TEST_SWITCH")
 
 
-def stand_in_lacks(what: str) -> pytest.MarkDecorator:
-    """The real switch does this; the stand-in need not."""
-    return pytest.mark.xfail(not REAL, reason=f"the stand-in lacks {what}", strict=False)
-
-
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, int, str, Path]]:
     if REAL:
@@ -91,7 +86,6 @@ def test_a_gateway_that_the_switch_does_not_know(rig: Live) -> None:
     assert (record.status, record.hangup_cause) == ("failed", "INVALID_GATEWAY")
 
 
-@stand_in_lacks("execute_on_answer_1")
 def test_the_switch_ends_what_lasts_too_long(rig: Live) -> None:
     record = rig.ended(rig.place(destination="6201", max_duration_s=2))
     assert (record.status, record.hangup_cause) == ("completed", "ALLOTTED_TIMEOUT")
@@ -106,7 +100,6 @@ def test_the_lead_first_then_an_agent(rig: Live) -> None:
     assert record.answer_us <= record.agent_connect_us
 
 
-@stand_in_lacks("export_vars")
 def test_the_agent_first_then_the_lead(rig: Live) -> None:
     call = rig.place(
         destination="6201", on_answer=AGENT, first="agent", caller_id_name="O'Brien, (Sales)", lead_id="it's (1)"
@@ -169,7 +162,6 @@ def test_a_call_is_hung_up_as_soon_as_it_was_placed(rig: Live) -> None:
     assert rig.ended(call).hangup_cause == "ORIGINATOR_CANCEL"
 
 
-@stand_in_lacks("intercept")
 def test_agents_one_after_the_other(rig: Live) -> None:
     call = rig.place(destination="6201")
     rig.until(call, lambda r: r.status == "answered")
@@ -206,7 +198,6 @@ def test_two_calls_are_connected(rig: Live) -> None:
     assert rig.words(one).count("bridge") == 1
 
 
-@stand_in_lacks("the refusal to hold what is held")
 def test_hold_and_digits(rig: Live) -> None:
     call = rig.place(destination="6201")
     with pytest.raises(WrongState):
@@ -225,7 +216,6 @@ def test_hold_and_digits(rig: Live) -> None:
         rig.control.hold(TENANT, call)
 
 
-@stand_in_lacks("execute_on_answer_2")
 def test_recording_from_the_answer_on(rig: Live) -> None:
     call = rig.place(destination="6201", record=True)
     rig.until(call, lambda r: r.recordings and r.recordings[0]["start_us"])
