@@ -17,7 +17,7 @@ from gevent.event import Event
 from gevent.queue import Full, Queue
 
 from callengine.calls.book import Book, Timing
-from callengine.calls.call import Call
+from callengine.calls.call import Call, Told
 from callengine.calls.facts import Fact
 from callengine.calls.machine import Rules
 from callengine.config.settings import Settings
@@ -303,10 +303,14 @@ def _gauges(engine: Engine) -> None:
     m, intake, link = engine.metrics, engine.intake, engine.link
 
     def by_status() -> list[tuple[tuple[str, ...], float]]:
-        found = dict.fromkeys(("dialing", "ringing", "answered"), 0)
+        found = dict.fromkeys(("dialing", "ringing", "answered", "agent_connected"), 0)
         for call in engine.book.live():
             own = call.own
-            found["answered" if own.answered_us else "ringing" if own.ring_us else "dialing"] += 1
+            if call.told & Told.AGENT_CONNECTED:
+                status = "agent_connected"
+            else:
+                status = "answered" if own.answered_us else "ringing" if own.ring_us else "dialing"
+            found[status] += 1
         return [((status,), float(n)) for status, n in found.items()]
 
     def labelled(counts: Callable[[], dict[str, int]]) -> Callable[[], list[tuple[tuple[str, ...], float]]]:
