@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 _SWITCH_INTERVAL_S = 0.0005
 _STATUS_EVERY_S = 5.0
 _CHECK_EVERY_S = 5.0
+_HUB_LOOK_S = 0.05
 _STOP_ENGINE_S = 5.0
 _STOP_WRITER_S = 15.0
 _STOP_SERVER_S = 3.0
@@ -78,6 +79,7 @@ def run(settings: Settings) -> int:
     _store_gauges(metrics, store, server)
     server.start()
     engine.start()
+    supervisor.spawn("hub", lambda: _keep_watching_the_hub(metrics))
     supervisor.spawn("status", lambda: _keep_telling(notifier, engine))
     if notifier.watchdog_interval_s:
         supervisor.spawn("watchdog", lambda: _keep_alive(notifier, notifier.watchdog_interval_s or 1.0))
@@ -168,6 +170,14 @@ def _readiness(engine: Engine, writer: Writer) -> Readiness:
         "events_waiting": str(len(engine.intake)),
     }
     return Readiness(engine.ready and writer.reason is None, parts)
+
+
+def _keep_watching_the_hub(metrics: Metrics) -> None:
+    """What holds the hub up holds everything up: it has to be seen."""
+    while True:
+        began = time.monotonic()
+        gevent.sleep(_HUB_LOOK_S)
+        metrics.hub.observe(max(0.0, time.monotonic() - began - _HUB_LOOK_S))
 
 
 def _reading(reads: Reads) -> Readiness:

@@ -79,6 +79,12 @@ class Metrics:
         self.commit = Histogram(
             "callengine_commit_seconds", "How long a group of writes took to commit.", buckets=_FAST_SECONDS, registry=r
         )
+        self.hub = Histogram(
+            "callengine_hub_lateness_seconds",
+            "How much later than it asked a greenlet runs that sleeps for 50 ms.",
+            buckets=_FAST_SECONDS,
+            registry=r,
+        )
         self.reconciled = Counter(
             "callengine_reconciled", "What comparing with the switch found.", ["found"], registry=r
         )

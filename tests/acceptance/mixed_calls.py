@@ -130,9 +130,14 @@ class Daemon:
         count = float(values["callengine_event_lag_seconds_count"])
         bucket = 'callengine_event_lag_seconds_bucket{{le="{}"}}'
         late = {bound: count - float(values[bucket.format(bound)]) for bound in ("0.02", "0.1", "1.0")}
+        hub = {
+            b: float(values[f'callengine_hub_lateness_seconds_bucket{{le="{b}"}}'])
+            for b in ("0.01", "0.1", "1.0", "+Inf")
+        }
         took_s, commits = (float(values[f"callengine_commit_seconds_{what}"]) for what in ("sum", "count"))
         return (
             f"daemon: {cpu_s:.1f} s of CPU; {count:.0f} batches of events, of these waited longer than (s): {late};"
+            f" hub late by at most (s): {hub};"
             f" {commits:.0f} commits of {1000 * took_s / commits:.1f} ms"
         )
 
