@@ -93,6 +93,7 @@ def run(settings: Settings) -> int:
         log.info("stopping")
         engine.stop(_STOP_ENGINE_S)
         server.stop(_STOP_SERVER_S)
+        engine.give_back()
         writer.stop(_STOP_WRITER_S)
         supervisor.stop(_STOP_REST_S)
         store.close()
@@ -108,19 +109,20 @@ def serve_reads(settings: Settings) -> int:
     store = open_database(settings.database, settings.state.directory, migrate_schema=False)
     accounts = Accounts(store, store)
     reads = Reads(store)
+    check = _Check(reads)
     supervisor = Supervisor(on_crash=lambda name, error: metrics.crashes.labels(name).inc())
     services = Services(
         settings=settings,
         reads=reads,
         keys=accounts,
-        readiness=lambda: _reading(reads),
+        readiness=check.readiness,
         metrics=metrics.render,
         data_as_of=lambda: reads.data_as_of,
     )
     server = _server(services, settings)
     _store_gauges(metrics, store, server)
     server.start()
-    supervisor.spawn("check", lambda: _keep_checking(reads))
+    supervisor.spawn("check", check.run)
     log.info("serving reads on %s", settings.http.public_url)
     _freeze()
     try:
@@ -180,18 +182,29 @@ def _keep_watching_the_hub(metrics: Metrics) -> None:
         metrics.hub.observe(max(0.0, time.monotonic() - began - _HUB_LOOK_S))
 
 
-def _reading(reads: Reads) -> Readiness:
-    parts = {"switch": "not held by this process", "database": "ok" if reads.data_as_of else "unavailable"}
-    return Readiness(reads.data_as_of is not None, parts)
+class _Check:
+    """Whether the database could be read a moment ago, for the process that only reads it."""
 
+    def __init__(self, reads: Reads) -> None:
+        self._reads = reads
+        self._reason: str | None = "not read yet"
 
-def _keep_checking(reads: Reads) -> None:
-    while True:
-        try:
-            reads.check()
-        except StoreError as error:
-            log.warning("the database cannot be read: %s", error)
-        gevent.sleep(_CHECK_EVERY_S)
+    def readiness(self) -> Readiness:
+        """What /readyz answers."""
+        parts = {"switch": "not held by this process", "database": self._reason or "ok"}
+        return Readiness(self._reason is None, parts)
+
+    def run(self) -> None:
+        """Look from time to time."""
+        while True:
+            try:
+                self._reads.check()
+                self._reason = None
+            except StoreError as error:
+                if self._reason != str(error):
+                    log.warning("the database cannot be read: %s", error)
+                self._reason = str(error)
+            gevent.sleep(_CHECK_EVERY_S)
 
 
 def _status(engine: Engine) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 
 _RULES_REFRESH_S = 5.0
 _LEASE_RETRY_S = 2.0
+_BETWEEN_CONNECTIONS_S = 0.05
 _MAX_SUSPECTS = 10_000
 # Commands of ours that wait for their reply at a time: one after the other, a tick of 20 ms each, makes 50 a second.
 _SENDERS = 16
@@ -64,7 +66,8 @@ class Engine:
         self.storage = storage
         self.writer = storage.writer
         self.metrics = metrics
-        self.holder = f"{socket.gethostname()}:{os.getpid()}"
+        # Two containers can share a hostname and a process id.
+        self.holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self.reconciled = Event()
         self.waiting_for: str | None = "the switch"
         self._supervisor = supervisor
@@ -104,6 +107,7 @@ class Engine:
         )
         self.originator = Originator(self, settings, metrics)
         self._opened = False
+        self._held: str | None = None
         _gauges(self)
 
     # -- the switchboard: what originating and call control need -----------------------------------------------------
@@ -126,6 +130,11 @@ class Engine:
     def node(self) -> str:
         """The name of the switch; empty until it is known."""
         return self.book.node
+
+    @property
+    def opened(self) -> bool:
+        """The switch is known, its lease held, and the book has the live calls of before."""
+        return self._opened and self._held is not None
 
     @property
     def ready(self) -> bool:
@@ -151,14 +160,19 @@ class Engine:
         self.originator.close()
         self.link.stop(timeout_s=min(2.0, timeout_s))
         until = time.monotonic() + timeout_s
-        while self._opened and len(self.intake) and time.monotonic() < until:
+        while self._held and len(self.intake) and time.monotonic() < until:
             Event().wait(0.02)
+        if self._held is None:
+            return
         self.tracker.release()
-        if self._opened:
+
+    def give_back(self) -> None:
+        """Let another engine have the switch; for after the last commit."""
+        if self._held is not None:
             try:
-                self.storage.lease.release(self.node, self.holder)
+                self.storage.lease.release(self._held, self.holder)
             except StoreError as error:
-                log.warning("the lease of %s could not be given back: %s", self.node, error)
+                log.warning("the lease of %s could not be given back: %s", self._held, error)
 
     def _lost(self, loss: Loss) -> None:
         self._connected.clear()
@@ -169,29 +183,32 @@ class Engine:
         while True:
             self._connected.wait()
             client = self.link.client
-            if client is None:
-                Event().wait(0.05)
+            if client is None or client.loss is not None:
+                Event().wait(_BETWEEN_CONNECTIONS_S)
                 continue
+            # Cleared before the work: a connection that is made meanwhile sets it anew, and is compared in its turn.
+            self._connected.clear()
             try:
                 if not self._opened:
                     self._open(client)
                 self.waiting_for = "the comparison with the switch"
-                self._reconciler.run(self.link)
+                self._reconciler.run(client)
+                if client.closed.is_set():
+                    continue
                 self.originator.recover(self._without_channel())
             except EslError as error:
                 log.warning("the comparison with the switch was not finished: %s", error)
                 client.lose(LossReason.FAILED, "the comparison with the switch was not finished")
-                self._connected.clear()
                 continue
             except StoreError as error:
                 log.error("the book cannot be opened: %s", error)
+                self._connected.set()
                 Event().wait(_LEASE_RETRY_S)
                 continue
             self.waiting_for = None
             self.reconciled.set()
             log.info("%s: compared with the switch, %d calls live", self.node, sum(1 for _ in self.book.live()))
             client.closed.wait()
-            self._connected.clear()
 
     def _without_channel(self) -> list[Call]:
         return [c for c in self.book.live() if c.origination is not None and not c.own.created_us]
@@ -216,22 +233,27 @@ class Engine:
         while True:
             try:
                 self.storage.lease.acquire(node, self.holder, time.time())
+                self._held = node
                 return
             except LeaseHeld as error:
                 if not told:
                     log.warning("%s; waiting for it", error)
                     told = True
+                # Whoever holds the lease books these events; what came just before it is lost may be booked by nobody.
+                self.intake.forget_before(self.monotonic() - 4 * self.storage.lease.renew_every_s)
                 Event().wait(_LEASE_RETRY_S)
 
     def _run_lease(self) -> None:
         """Keep the lease; an engine that lost it must not write for that switch any longer."""
         while True:
             Event().wait(self.storage.lease.renew_every_s)
-            if not self._opened:
+            if self._held is None:
                 continue
             try:
-                self.storage.lease.renew(self.node, self.holder, time.time())
+                self.storage.lease.renew(self._held, self.holder, time.time())
             except LeaseHeld as error:
+                self._held = None
+                self.writer.abandon()
                 self._supervisor.give_up("lease", str(error))
                 return
             except StoreError as error:

@@ -21,6 +21,10 @@ def _escaped(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def _encodable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
 class PlainFormatter(logging.Formatter):
     """One line a record; a traceback follows it, indented."""
 
@@ -29,8 +33,11 @@ class PlainFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as text."""
-        lines = super().format(record).split("\n")
-        return "\n    ".join(_escaped(line) for line in lines)
+        return "\n    ".join(_escaped(line) for line in super().format(record).split("\n"))
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's own name
+        """The message in one line: only a traceback has more of them."""
+        return _escaped(super().formatMessage(record))
 
 
 class JsonFormatter(logging.Formatter):
@@ -42,10 +49,10 @@ class JsonFormatter(logging.Formatter):
             "time": time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z",
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": record.getMessage(),
+            "message": _encodable(record.getMessage()),
         }
         if record.exc_info:
-            line["exception"] = self.formatException(record.exc_info)
+            line["exception"] = _encodable(self.formatException(record.exc_info))
         return orjson.dumps(line, default=str).decode()
 
 

@@ -62,15 +62,14 @@ class Reconciler:
 
     def verify(self, switch: Asker, uuids: Iterable[str]) -> None:
         """Close each of these channels that the switch denies to know."""
-        absent = [u for u in uuids if not self._exists(switch, u)]
+        absent = self._denied(switch, uuids)
         if not absent:
             return
-        before_us = self._tracker.switch_now_us()
         self._drain()
-        for uuid in absent:
-            leg = self._tracker.book.leg(uuid)
-            if leg is None or leg.over or self._exists(switch, uuid):
-                continue
+        legs = ((uuid, self._tracker.book.leg(uuid)) for uuid in absent)
+        doubtful = [uuid for uuid, leg in legs if leg is not None and not leg.over]
+        for uuid in self._denied(switch, doubtful):
+            before_us = self._tracker.switch_now_us()
             log.info("channel %s is gone and nobody stamped its end", uuid)
             self._metrics.reconciled.labels("gone").inc()
             self._tracker.take(LegGone(uuid=uuid, at_us=before_us, before_us=before_us))
@@ -94,8 +93,17 @@ class Reconciler:
             return None
 
     @staticmethod
-    def _exists(switch: Asker, uuid: str) -> bool:
-        return switch.api(commands.uuid_exists(uuid)).strip() == "true"
+    def _denied(switch: Asker, uuids: Iterable[str]) -> list[str]:
+        """Those of the channels that the switch says it does not know."""
+
+        def ask(uuid: str) -> tuple[str, bool]:
+            return uuid, switch.api(commands.uuid_exists(uuid)).strip() == "false"
+
+        pool = Pool(_AT_ONCE)
+        try:
+            return [uuid for uuid, denied in pool.imap(ask, uuids) if denied]
+        finally:
+            pool.kill(block=False)
 
     @staticmethod
     def _ask_all(uuids: list[str], ask: Callable[[str], Fact | None]) -> Iterable[LegListed]:
@@ -109,7 +117,7 @@ class Reconciler:
 
     def _drain(self) -> None:
         """Let the tracker apply everything that has arrived so far; bounded, since more keeps coming."""
-        goal = self._tracker.applied + len(self._tracker.intake)
+        goal = self._tracker.intake.accepted
         until = time.monotonic() + _DRAIN_S
         while self._tracker.applied < goal and time.monotonic() < until:
             gevent.sleep(0.01)

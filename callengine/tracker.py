@@ -118,23 +118,28 @@ class Tracker:
             now = self._clock()
             if now >= next_tick:
                 next_tick = now + _TICK_S
-                self._settle(self.book.tick(now))
+                self._tick(now)
+
+    def _tick(self, now: float) -> None:
+        try:
+            self._settle(self.book.tick(now))
+        except Exception:
+            log.exception("what was due could not be done; what is due next will be")
 
     def _one(self, body: bytes) -> None:
         try:
             fact = self._translator.json(body)
+            if fact is not None:
+                self.take(fact)
+                if fact.at_us > self.last_switch_us:
+                    self.last_switch_us, self.last_switch_s = fact.at_us, self._clock()
         except MalformedEvent as error:
             self._poison(body, str(error))
-            fact = None
-        if fact is not None:
-            try:
-                self.take(fact)
-            except Exception as error:
-                log.exception("a fact could not be applied; its event is set aside")
-                self._poison(body, f"{type(error).__name__} while applying it")
-            if fact.at_us > self.last_switch_us:
-                self.last_switch_us, self.last_switch_s = fact.at_us, self._clock()
-        self.applied += 1
+        except Exception as error:
+            log.exception("a fact could not be applied; its event is set aside")
+            self._poison(body, f"{type(error).__name__} while applying it")
+        finally:
+            self.applied += 1
 
     def _poison(self, body: bytes, reason: str) -> None:
         self._metrics.poison.inc()

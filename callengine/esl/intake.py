@@ -90,6 +90,13 @@ class IntakeQueue:
         self._forget_arrivals(taken)
         return batch
 
+    def forget_before(self, at_s: float) -> None:
+        """Drop what came before ``at_s`` (by ``clock``): nobody is going to work on it."""
+        while self._arrivals and self._arrivals[0][0] < at_s:
+            _, count = self._arrivals.popleft()
+            for _ in range(count):
+                self.bytes -= len(self._bodies.popleft())
+
     def reopen(self) -> None:
         """Accept again after an overflow: a new connection begins, and with it an unbroken stream."""
         self.overflowed = False

@@ -58,6 +58,7 @@ class Control:
         self._originator = originator
         self._planner = Planner(settings)
         self._ring_s = settings.originate.ring_timeout_s
+        self._enabled = settings.originate.enabled
         self._claims = claims or Claims(board)
         self._orders = Orders(board, reads)
         self._sleep = sleep
@@ -139,6 +140,8 @@ class Control:
         return self._orders.committed(tenant_id, call_id)
 
     def _bridge_agent(self, tenant_id: str, call_id: str, target: Mapping[str, Any]) -> None:
+        if not self._enabled:
+            raise NotAllowed("to", "no calls may be placed: originate.enabled is false")
         agent = self._planner.agent("to", target)
         with self._orders.order(tenant_id, call_id) as (call, desk):
             view.require_answered(call, "bridge")

@@ -33,6 +33,7 @@ ASK_AGAIN_S = 2.0
 ASK_LATER_S = 30.0
 # What the switch may take on top of the ring timeouts before a call without a channel is looked into.
 _PATIENCE_S = 30.0
+_SHORTEST_PAUSE_S = 0.005
 _IDLE_S = 0.5
 _NOTHING = ""
 
@@ -103,7 +104,7 @@ class Originator:
         ``commit`` returns once everything that was changed before is committed; default: the writer's flush. Raises
         QueueFull and SwitchUnavailable, then there is no call; and what ``commit`` raises, then the call has failed.
         """
-        if self._closed or not self._board.link.ready:
+        if self._closed or not self._board.opened or not self._board.link.ready:
             raise SwitchUnavailable
         try:
             self._pacer.reserve()
@@ -221,7 +222,7 @@ class Originator:
         waits = [_IDLE_S]
         if self._board.ready and (wait := self._pacer.wait_s(self._board.monotonic())) is not None:
             waits.append(wait)
-        return min(waits)
+        return max(_SHORTEST_PAUSE_S, min(waits))
 
     def _expire(self) -> None:
         unreachable = not self._board.ready

@@ -46,6 +46,10 @@ class Switchboard(Protocol):
     @property
     def writer(self) -> Commits: ...
     @property
+    def opened(self) -> bool:
+        """Whether the book is this switch's, and ours to write: calls may be accepted."""
+
+    @property
     def ready(self) -> bool:
         """Whether calls may be placed: connected, and the book compared with the switch."""
 

@@ -39,7 +39,10 @@ class Lease:
                     Row.holder: peewee.EXCLUDED.holder,
                     Row.expires_us: peewee.EXCLUDED.expires_us,
                 },
-                where=(Row.holder == holder) | (Row.expires_us <= now_us),
+                # An expiry further away than a lease can last was written before a clock was set back.
+                where=(Row.holder == holder)
+                | (Row.expires_us <= now_us)
+                | (Row.expires_us > now_us + 2 * int(self._ttl_s * 1_000_000)),
             ).execute(db)
             row = Row.select(Row.holder, Row.epoch).where(Row.node == node).tuples().execute(db)[0]
             return row[0], row[1]

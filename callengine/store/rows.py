@@ -39,7 +39,11 @@ S = TypeVar("S", bound=msgspec.Struct)
 
 _updates = ", ".join(f"{c} = excluded.{c}" for c in _COLUMNS if c not in _KEYS)
 # Not only what is greater: most changes of a call publish nothing, and leave the count as it is.
-CALLS: Final = Insert("call", _COLUMNS, f"(id) DO UPDATE SET {_updates} WHERE excluded.seq >= call.seq")
+# A later state has a higher number; of two with the same, one that knows the end is not undone by one that does not.
+_NOT_STALE: Final = (
+    "excluded.seq > call.seq OR excluded.seq = call.seq AND (excluded.end_us IS NOT NULL OR call.end_us IS NULL)"
+)
+CALLS: Final = Insert("call", _COLUMNS, f"(id) DO UPDATE SET {_updates} WHERE {_NOT_STALE}")
 CAMPAIGNS: Final = Insert("campaign", ("tenant_id", "id", "created_us"), "DO NOTHING")
 EVENTS: Final = Insert("call_event", ("call_id", "n", "at_us", "name", "leg", "source", "detail"), "DO NOTHING")
 OUTBOX: Final = Insert(

@@ -243,6 +243,12 @@ class Writer:
         )
         return False
 
+    def abandon(self) -> None:
+        """Write nothing more: these rows are another engine's now."""
+        self._dirty.clear()
+        self._stopping = True
+        self._hurry()
+
     def _gather(self) -> None:
         """Let what comes with the first come along; not if somebody waits, or if it has waited for the last commit."""
         if self._stopping or self._jobs or self._waiters:

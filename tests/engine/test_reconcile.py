@@ -110,3 +110,24 @@ def test_a_list_that_cannot_be_read_is_said(rig: Rig) -> None:
 
     with pytest.raises(EslError, match="show channels"):
         rig.reconciler.run(Garbled({}))
+
+
+def test_an_answer_that_is_no_denial_closes_nothing(rig: Rig) -> None:
+    class Unsure(Switch):
+        def api(self, command: str, *, timeout_s: float | None = None) -> str:
+            return "-ERR busy" if command.startswith("uuid_exists") else super().api(command, timeout_s=timeout_s)
+
+    rig.take(event("CHANNEL_CREATE", headers(U[0], T)))
+    rig.reconciler.run(Unsure({}))
+    assert rig.book.call_of(U[0]).over is False  # type: ignore[union-attr]
+
+
+def test_thousands_that_are_gone_are_asked_for_side_by_side(rig: Rig) -> None:
+    uuids = [f"00000000-0000-4000-8001-{i:012d}" for i in range(2000)]
+    for uuid in uuids:
+        rig.take(event("CHANNEL_CREATE", headers(uuid, T)))
+    switch = Switch({})
+    switch.before_answer = lambda command: gevent.sleep(0.001)
+    with gevent.Timeout(3):
+        rig.reconciler.run(switch)
+    assert not list(rig.book.live())

@@ -167,6 +167,8 @@ class Rig:
 
     # -- what the rooms see of it
 
+    opened = True
+
     @property
     def ready(self) -> bool:
         return self.up and self.link.ready

@@ -64,6 +64,8 @@ class Live:
         self.originator = Originator(self, settings, self.metrics)
         self.control = Control(self, self.originator, settings, self)
 
+    opened = True
+
     @property
     def ready(self) -> bool:
         return self.link.ready

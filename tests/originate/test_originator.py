@@ -593,3 +593,10 @@ def test_the_gauges_are_what_they_say(rig: Rig) -> None:
     assert rig.counts.gauges["callengine_originate_queued"]() == 2.0
     assert rig.counts.gauges["callengine_originate_in_flight"]() == 3.0
     assert rig.counts.gauges["callengine_originate_in_doubt"]() == 0.0
+
+
+def test_an_engine_that_does_not_hold_the_switch_accepts_nothing(rig: Rig) -> None:
+    rig.opened = False
+    with pytest.raises(SwitchUnavailable):
+        rig.submit()
+    assert not rig.book.calls
