@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -142,19 +143,25 @@ def replay(
 
 
 def replay_file(path: Path, node: str = "replay", translator: Translator | None = None) -> Replayed:
-    """Replay one file, also gzipped.
+    """Replay one file, as `replay_stream` does; raises OSError for one that cannot be opened."""
+    with path.open("rb") as file:
+        return replay_stream(file, str(path), node, translator)
 
-    Raises MalformedStream, naming the file, for one that is empty or no event stream; OSError for one that cannot be
-    opened.
+
+def replay_stream(
+    raw: BufferedReader, name: str, node: str = "replay", translator: Translator | None = None
+) -> Replayed:
+    """Replay an open file or a pipe, also gzipped.
+
+    Raises MalformedStream, with its ``name``, for one that is empty or no event stream.
     """
     stream = _Stream(translator or Translator())
-    with path.open("rb") as raw:
-        packed = raw.peek(len(_GZIP))[: len(_GZIP)] == _GZIP
-        file = gzip.GzipFile(fileobj=raw) if packed else raw
-        try:
-            calls, effects = replay(stream.facts(iter(lambda: file.read1(_CHUNK), b"")), node)
-        except MalformedStream as error:
-            raise MalformedStream(f"{path}: {error}") from None
+    packed = raw.peek(len(_GZIP))[: len(_GZIP)] == _GZIP
+    file = gzip.GzipFile(fileobj=raw) if packed else raw
+    try:
+        calls, effects = replay(stream.facts(iter(lambda: file.read1(_CHUNK), b"")), node)
+    except MalformedStream as error:
+        raise MalformedStream(f"{name}: {error}") from None
     refusals = sum(isinstance(effect, Refused) for effect in effects)
-    fault = f"{path}: {stream.fault}" if stream.fault else None
+    fault = f"{name}: {stream.fault}" if stream.fault else None
     return Replayed(calls, effects, stream.poison, stream.events, refusals, fault is not None, fault)

@@ -22,7 +22,7 @@ from callengine.cli.exits import Failed
 
 DEFAULT_PORT = 8088
 TENANT = "demo"
-_SCOPES = ("calls:read", "calls:write", "campaigns:read")
+_SCOPES = ("calls:read", "calls:write", "campaigns:read", "campaigns:write")
 _STARTED_WITHIN_S = 60.0
 _CONNECTED_WITHIN_S = 20.0
 _DAEMON_STOPS_WITHIN_S = 8.0
@@ -86,7 +86,15 @@ class Stage:
         if not wait_for(what, lambda: _is_ready(client), daemon, stopping, within_s):
             return False
         self.key = self._create_key(environ)
+        self._create_campaigns()
         return True
+
+    def _create_campaigns(self) -> None:
+        """Before their first call, so that the line on the screen works from the beginning."""
+        client = Client(self.url, self.key, timeout_s=5.0)
+        for campaign in traffic.CAMPAIGNS:
+            client.post("/v1/campaigns", {"id": campaign})
+        client.close()
 
     def check(self) -> None:
         """Raises ``Failed`` where one of the processes has ended."""
