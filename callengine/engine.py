@@ -71,7 +71,6 @@ class Engine:
         self.reconciled = Event()
         self.waiting_for: str | None = "the switch"
         self._supervisor = supervisor
-        self._stopping = False
         self._connected = Event()
         self._suspects: Queue[str] = Queue(maxsize=_MAX_SUSPECTS)
         self._quarantine = Quarantine(settings.state.directory / "quarantine")
@@ -156,7 +155,6 @@ class Engine:
 
     def stop(self, timeout_s: float) -> None:
         """Take no more from the switch, apply what has arrived, and hand it to the writer."""
-        self._stopping = True
         self.originator.close()
         self.link.stop(timeout_s=min(2.0, timeout_s))
         until = time.monotonic() + timeout_s

@@ -7,7 +7,6 @@ random bits, so a plain hash cannot be searched; it is shown once, when the key 
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Callable, Collection
 from hashlib import sha256
 from hmac import compare_digest
@@ -18,6 +17,7 @@ import uuid_utils
 
 from callengine.errors import AlreadyExists, MalformedInput, NoSuchTenant
 from callengine.store import schema
+from callengine.store.clock import clock_us
 from callengine.store.database import Store
 from callengine.store.entities import ApiKey, Executes, Tenant
 
@@ -36,10 +36,6 @@ _MAX_USES: Final = 10_000
 _NO_HASH: Final = bytes(32)
 
 
-def _clock_us() -> int:
-    return time.time_ns() // 1000
-
-
 def _new_id() -> str:
     return str(uuid_utils.uuid7())
 
@@ -52,7 +48,7 @@ def hash_of(key: str) -> bytes:
 class Accounts:
     """``executor`` is the ``Writer`` in a daemon, else the ``Store`` itself. All methods may raise StoreUnavailable."""
 
-    def __init__(self, store: Store, executor: Executes, now_us: Callable[[], int] = _clock_us) -> None:
+    def __init__(self, store: Store, executor: Executes, now_us: Callable[[], int] = clock_us) -> None:
         self._store = store
         self._executor = executor
         self._now_us = now_us

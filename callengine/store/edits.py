@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
@@ -11,6 +10,7 @@ import peewee
 from callengine.calls.record import CallRecord
 from callengine.errors import AlreadyExists, MalformedInput, NoSuchCall, NoSuchCampaign
 from callengine.store import schema
+from callengine.store.clock import clock_us
 from callengine.store.entities import Campaign, Executes, Lead
 from callengine.store.reads import Reads, is_uuid
 
@@ -18,14 +18,10 @@ _TIMEOUT_S: Final = 5.0
 _EDITABLE: Final = frozenset({"disposition", "notes"})
 
 
-def _clock_us() -> int:
-    return time.time_ns() // 1000
-
-
 class Edits:
     """All methods raise StoreUnavailable besides what they say."""
 
-    def __init__(self, executor: Executes, reads: Reads, now_us: Callable[[], int] = _clock_us) -> None:
+    def __init__(self, executor: Executes, reads: Reads, now_us: Callable[[], int] = clock_us) -> None:
         self._executor = executor
         self._reads = reads
         self._now_us = now_us

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -13,6 +12,7 @@ import peewee
 from callengine.errors import StoreError
 from callengine.store import idempotency
 from callengine.store.accounts import Accounts
+from callengine.store.clock import clock_us
 from callengine.store.entities import Executes
 from callengine.store.schema import Outbox
 
@@ -24,14 +24,10 @@ _CHUNK: Final = 1000
 _TIMEOUT_S: Final = 10.0
 
 
-def _clock_us() -> int:
-    return time.time_ns() // 1000
-
-
 class Upkeep:
     """``run`` is to be supervised; ``once`` does it all one time."""
 
-    def __init__(self, executor: Executes, accounts: Accounts, now_us: Callable[[], int] = _clock_us) -> None:
+    def __init__(self, executor: Executes, accounts: Accounts, now_us: Callable[[], int] = clock_us) -> None:
         self._executor = executor
         self._accounts = accounts
         self._now_us = now_us

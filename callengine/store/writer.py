@@ -24,6 +24,7 @@ from callengine.calls.machine import Noted, Published
 from callengine.calls.record import CallRecord
 from callengine.errors import StoreUnavailable
 from callengine.store import faults
+from callengine.store.clock import clock_us
 from callengine.store.database import Store
 from callengine.store.group import Committer, Entry, Group, Job, Result
 
@@ -44,10 +45,6 @@ _GATHERED: Final = 0.2
 _CALL_BYTES, _NOTE_BYTES, _PUBLISHED_BYTES = 4000, 300, 2500
 
 
-def _clock_us() -> int:
-    return time.time_ns() // 1000
-
-
 class Writer:
     """``run`` is to be supervised (``once``: it ends after ``stop``); ``start`` runs it without a supervisor.
 
@@ -62,7 +59,7 @@ class Writer:
         on_state: Callable[[bool, str | None], None] | None = None,
         on_commit: Callable[[float, int], None] | None = None,
         on_refused: Callable[[str, str], None] | None = None,
-        now_us: Callable[[], int] = _clock_us,
+        now_us: Callable[[], int] = clock_us,
         max_rows: int = _MAX_ROWS,
     ) -> None:
         self._interval_s = store.settings.commit_interval_ms / 1000
