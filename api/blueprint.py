@@ -7,14 +7,19 @@ import logging
 from flask import Blueprint, Flask, Response, request
 
 from callengine.api import problems
+from callengine.api.analyses import add_analysis_routes
 from callengine.api.calls import add_call_routes, add_list_routes
 from callengine.api.campaigns import add_campaign_routes, add_lead_routes
+from callengine.api.cdr import add_cdr_route
 from callengine.api.control import add_order_routes, add_originate_route, add_recording_routes
 from callengine.api.frame import Frame
 from callengine.api.paths import EncodedSlashes
+from callengine.api.recordings import add_recording_file_route
 from callengine.api.rest import add_rest
 from callengine.api.services import Services
+from callengine.api.stream import add_stream_route
 from callengine.api.system import add_pages, add_system_routes
+from callengine.api.webhooks import add_delivery_routes, add_endpoint_routes
 
 log = logging.getLogger("callengine.api")
 
@@ -35,11 +40,17 @@ def create_blueprint(services: Services) -> Blueprint:
     frame = Frame(services, blueprint)
     add_call_routes(frame)
     add_list_routes(frame)
+    add_analysis_routes(frame)
     add_originate_route(frame)
     add_order_routes(frame)
     add_recording_routes(frame)
     add_campaign_routes(frame)
     add_lead_routes(frame)
+    add_endpoint_routes(frame)
+    add_delivery_routes(frame)
+    add_recording_file_route(frame)
+    add_cdr_route(frame)
+    add_stream_route(frame)
     add_system_routes(frame)
     add_pages(frame)
     add_rest(frame)

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, WithJsonSchema, model_validator
 
 from callengine.api.fields import (
+    DISPOSITION_MAX,
     NOTES_MAX,
     WHOLE,
     Direction,
@@ -60,6 +61,13 @@ class LeadsQuery(PageQuery):
     """Which leads of the tenant."""
 
     campaign: OwnId | None = Field(None, description="Only leads of the campaign with this id.")
+
+
+class RecordingQuery(Query):
+    """What makes a recording's URL work."""
+
+    expires: str = Field(pattern=r"^[1-9][0-9]{0,11}$", description="Until when, in seconds since the epoch.")
+    signature: str = Field(pattern=r"^[A-Za-z0-9_-]{43}$", description="Ours, over the recording's id and `expires`.")
 
 
 # -- headers -------------------------------------------------------------------------------------------------------
@@ -202,7 +210,11 @@ class CallRequest(Body):
         default_factory=lambda: ParkTarget(type="park"),
         description="What happens once the lead has answered; of type `agent` where the agent is rung first.",
     )
-    record: bool | None = Field(None, description="Whether to record from the answer on; left out: `recordings.start`.")
+    record: bool | None = Field(
+        None,
+        description="Whether to record from the answer on; left out: as the campaign, else the tenant, else"
+        " `recordings.start` has it.",
+    )
     campaign_id: OwnId | None = Field(None, description="The campaign; one that is not there yet is created.")
     lead_id: OwnId | None = Field(None, description="The lead that is dialled.")
     variables: Annotated[dict[_VariableName, _VariableValue], Field(max_length=64)] = Field(
@@ -271,13 +283,72 @@ class NoBody(Body):
     optional = True
 
 
-class NewCampaign(Body):
+def _unique(values: list[str]) -> list[str]:
+    if len(set(values)) < len(values):
+        raise ValueError("must not name one twice")
+    return values
+
+
+def _printable(value: str) -> str:
+    if not value.isprintable():
+        raise ValueError("must have printable characters only")
+    return value
+
+
+_Code = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=DISPOSITION_MAX),
+    AfterValidator(_printable),
+    WithJsonSchema({"type": "string", "format": "own-id", "minLength": 1, "maxLength": DISPOSITION_MAX}),
+]
+_Codes = Annotated[
+    list[_Code],
+    Field(min_length=1, max_length=64, json_schema_extra={"uniqueItems": True}),
+    AfterValidator(_unique),
+]
+_GOAL_MAX = 2000
+_Goal = Annotated[
+    Notes,
+    Field(max_length=_GOAL_MAX),
+    WithJsonSchema({"type": "string", "format": "lines", "maxLength": _GOAL_MAX}),
+]
+
+
+class CampaignChanges(Body):
+    """What to set on a campaign. A field that is not there stays as it is; null clears."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "minProperties": 1,
+            "examples": [{"goal": "Renew the contract", "dispositions": ["RENEWED", "LATER", "NO"], "record": "all"}],
+        }
+    )
+
+    name: Name | None = Field(None, description="A name for people.")
+    goal: _Goal | None = Field(
+        None, description=f"What its calls are for, up to {_GOAL_MAX} characters; the analysis is told."
+    )
+    dispositions: _Codes | None = Field(
+        None, description="The codes among which the analysis chooses a call's disposition; null: any."
+    )
+    record: Literal["never", "originated", "all"] | None = Field(
+        None,
+        description="Which of its calls are recorded: none, those placed here, or all; null: as the tenant has it.",
+    )
+
+    @model_validator(mode="after")
+    def _not_empty(self) -> Self:
+        if not self.model_fields_set:
+            raise ValueError("must have name, goal, dispositions, record or several of them")
+        return self
+
+
+class NewCampaign(CampaignChanges):
     """A campaign to create."""
 
     model_config = ConfigDict(json_schema_extra={"examples": [{"id": "spring-2026", "name": "Spring 2026"}]})
 
     id: OwnId = Field(description="Your own id, unique among your campaigns.")
-    name: Name | None = Field(None, description="A name for people.")
 
 
 class NewLead(Body):

@@ -38,7 +38,8 @@ def canonical(call_id: str) -> str:
 
 def shown(services: Services, record: CallRecord) -> dict[str, Any]:
     """The call as every answer has it."""
-    return show(record, services.recording_url(record))
+    probed = bool(services.settings.recordings.directories)
+    return show(record, services.recording_url, probed=probed)
 
 
 def filters_of(query: CampaignCallsQuery) -> dict[str, str | int]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Response, request
 
-from callengine.api.bodies import LeadsQuery, NewCampaign, NewLead, PageQuery
+from callengine.api.bodies import CampaignChanges, LeadsQuery, NewCampaign, NewLead, PageQuery
 from callengine.api.frame import Frame, answer, unavailable
 from callengine.api.services import Campaign, Edits, Lead, Services
 from callengine.api.shown import CampaignList, CampaignShown, LeadList, LeadShown
@@ -16,7 +16,14 @@ from callengine.errors import NoSuchCampaign, NoSuchLead
 
 
 def _campaign(campaign: Campaign) -> dict[str, Any]:
-    return {"id": campaign.id, "name": campaign.name, "created_time": iso(campaign.created_us)}
+    return {
+        "id": campaign.id,
+        "name": campaign.name,
+        "goal": campaign.goal,
+        "dispositions": None if campaign.dispositions is None else list(campaign.dispositions),
+        "record": campaign.record,
+        "created_time": iso(campaign.created_us),
+    }
 
 
 def _lead(lead: Lead) -> dict[str, Any]:
@@ -31,7 +38,7 @@ def _lead(lead: Lead) -> dict[str, Any]:
 
 def _edits(services: Services) -> Edits:
     if services.edits is None:
-        raise unavailable("campaigns and leads are created where the engine runs")
+        raise unavailable("campaigns and leads are created and changed where the engine runs")
     return services.edits
 
 
@@ -53,7 +60,8 @@ def add_campaign_routes(frame: Frame) -> None:
         """Create a campaign
 
         A campaign is also created by the first call that names it."""
-        campaign = _edits(services).create_campaign(tenant_id, json.id, json.name)
+        settings = json.model_dump(include={"goal", "dispositions", "record"})
+        campaign = _edits(services).create_campaign(tenant_id, json.id, json.name, settings)
         location = frame.url("/v1/campaigns/{}", campaign.id)
         return answer(_campaign(campaign), status=201, headers={"Location": location})
 
@@ -80,6 +88,23 @@ def add_campaign_routes(frame: Frame) -> None:
         if campaign is None:
             raise NoSuchCampaign
         return answer(_campaign(campaign))
+
+    @frame.route(
+        "PATCH",
+        "/v1/campaigns/<campaign_id>",
+        scope="campaigns:write",
+        answer=CampaignShown,
+        faults=(404,),
+        topic="campaigns",
+    )
+    def update_campaign(tenant_id: str, campaign_id: str, json: CampaignChanges) -> Response:
+        """Change a campaign
+
+        What is not in the body stays as it is; null clears. It counts for calls from the next few seconds on."""
+        if not usable_id(campaign_id):
+            raise NoSuchCampaign
+        changes = json.model_dump(exclude_unset=True)
+        return answer(_campaign(_edits(services).update_campaign(tenant_id, campaign_id, changes)))
 
 
 def add_lead_routes(frame: Frame) -> None:

@@ -61,6 +61,7 @@ class Frame:
         headers: Sequence[str] = (),
         faults: Sequence[int] = (),
         topic: str = "calls",
+        media: str = specs.JSON,
     ) -> Callable[[View], View]:
         """Adds a view for ``method`` on ``rule``, for keys with ``scope``.
 
@@ -71,7 +72,7 @@ class Frame:
         def declare(view: View) -> View:
             body = typing.get_type_hints(view).get("json")
             more = (413, 415) if body is not None else ()
-            answers = Answers(status, answer, headers=headers, faults=sorted({*_ALWAYS, *faults, *more}))
+            answers = Answers(status, answer, headers=headers, faults=sorted({*_ALWAYS, *faults, *more}), media=media)
             validated = self.spec.validate(resp=answers, tags=[tag(topic)], security={specs.BEARER: [scope]})(view)
 
             @functools.wraps(view)
@@ -85,11 +86,11 @@ class Frame:
 
         return declare
 
-    def open_route(self, rule: str, *, answers: Answers) -> Callable[[View], View]:
+    def open_route(self, rule: str, *, answers: Answers, topic: str = "service") -> Callable[[View], View]:
         """Adds a GET that needs no key."""
 
         def declare(view: View) -> View:
-            validated = self.spec.validate(resp=answers, tags=[tag("service")], security=[])(view)
+            validated = self.spec.validate(resp=answers, tags=[tag(topic)], security=[])(view)
             self._add("GET", rule, None, validated, validated, None)
             return view
 

@@ -3,6 +3,10 @@
 What is written here comes on top of ``gevent.pywsgi``, which waits for ever, reads a refused body to its end, and logs
 query strings. A request has ``request_timeout_s`` from its first byte to its answer; between requests a connection may
 be idle for ``IDLE_S``. The access log has neither query strings nor headers.
+
+An answer that takes long because it is long (a recording), or that has no end (the stream), is *long-lived*: its route
+says so through ``environ["callengine.long_lived"]`` (see ``api.long_lived``). From then on ``request_timeout_s`` is for
+each piece of the body, from the asking for it until the peer's side has taken it; and it is counted among its kind.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ from gevent.lock import BoundedSemaphore
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
+from callengine.api.long_lived import BodyEnded, Places
 from callengine.api.problems import MEDIA_TYPE, Refusal
 from callengine.config.sections import Http
 
@@ -37,7 +42,7 @@ MAX_HEADER_BYTES = 32_768
 MAX_UNREAD_BYTES = 65_536
 LINGER_S = 1.0
 MAX_LOGGED = 256
-_WITHOUT_WAITING = frozenset({"/livez", "/readyz", "/metrics"})
+_WITHOUT_WAITING = frozenset({"/livez", "/readyz", "/metrics", "/fs/cdr"})
 
 
 class HeadersTooLarge(ValueError):
@@ -69,6 +74,8 @@ class Handler(WSGIHandler):
     server: ApiServer
     _deadline: Timeout | None = None
     _abandoned = False
+    _kind: str | None = None
+    """As what the request is long-lived, if it is."""
 
     # -- reading -----------------------------------------------------------------------------------------------------
 
@@ -83,18 +90,29 @@ class Handler(WSGIHandler):
         self.code = None
         if not self._awaits_request():
             return None
-        with Timeout(self.server.request_timeout_s) as self._deadline:
-            try:
-                result = super().handle_one_request()
-            except Timeout as timeout:
-                if timeout is not self._deadline:
-                    raise
-                access_log.info("%s timed out before its request was complete", self._peer())
-                return None
+        self._renew_deadline()
+        try:
+            result = super().handle_one_request()
+        except Timeout as timeout:
+            if timeout is not self._deadline:
+                raise
+            access_log.info("%s timed out before its request was complete", self._peer())
+            return None
+        finally:
+            self._end_deadline()
+            self._end_long_lived()
         if self._abandoned:
             self._linger()
             return None
         return result
+
+    def _renew_deadline(self) -> None:
+        self._end_deadline()
+        self._deadline = Timeout.start_new(self.server.request_timeout_s)
+
+    def _end_deadline(self) -> None:
+        if self._deadline is not None:
+            self._deadline.close()
 
     def _awaits_request(self) -> bool:
         idle = self.server.idle
@@ -140,6 +158,7 @@ class Handler(WSGIHandler):
         # the body of one that asks for it.
         environ.pop("HTTP_UPGRADE", None)
         environ["wsgi.input"] = self.wsgi_input
+        environ["callengine.long_lived"] = self._begin_long_lived
         return environ
 
     def run_application(self) -> None:
@@ -164,6 +183,25 @@ class Handler(WSGIHandler):
     def _is_late(self) -> bool:
         return self._deadline is None or not self._deadline.pending
 
+    # -- answers that live long --------------------------------------------------------------------------------------
+
+    def _begin_long_lived(self, kind: str, endless: bool) -> bool:
+        """Whether there is a place left for one more answer of that kind; this one then has it until its end."""
+        if self._kind is None and self.server.long_lived.enter(kind, gevent.getcurrent(), endless):
+            self._kind = kind
+        return self._kind is not None
+
+    def _end_long_lived(self) -> None:
+        if self._kind is not None:
+            self.server.long_lived.leave(self._kind, gevent.getcurrent())
+            self._kind = None
+
+    def write(self, data: bytes) -> None:
+        """One piece of the body; of a long-lived answer each has its own time."""
+        if self._kind is not None and self.headers_sent:
+            self._renew_deadline()
+        super().write(data)
+
     # -- answering ---------------------------------------------------------------------------------------------------
 
     def finalize_headers(self) -> None:
@@ -179,6 +217,9 @@ class Handler(WSGIHandler):
         self.close_connection = True
         if v is self._deadline:
             refusal = Refusal(503, "timeout", "the request took too long", headers={"Retry-After": "5"})
+        elif isinstance(v, BodyEnded):
+            log.warning("%s %s: %s", self.command, self._shown_path(), v)
+            refusal = Refusal(503, "interrupted", "what was asked for cannot be read", headers={"Retry-After": "5"})
         elif isinstance(v, gevent.GreenletExit):
             refusal = Refusal(503, "stopping", "the server is stopping", headers={"Retry-After": "5"})
         else:
@@ -253,11 +294,12 @@ class ApiServer(WSGIServer):
         self.request_timeout_s = http.request_timeout_s
         self.max_body_bytes = http.max_body_bytes
         self.idle: set[Any] = set()
+        self.long_lived = Places(http.max_long_lived)
         self.stopping = False
         super().__init__(
             listener or listen(http.host, http.port),
             Bounded(application, http.max_concurrency),
-            spawn=Pool(http.max_concurrency * CONNECTIONS_PER_REQUEST),
+            spawn=Pool(http.max_concurrency * CONNECTIONS_PER_REQUEST + Places.KINDS * http.max_long_lived),
             log=None,
             error_log=log,
             environ={"SERVER_NAME": http.host},  # else pywsgi asks the DNS
@@ -275,10 +317,11 @@ class ApiServer(WSGIServer):
         return pool is not None and pool.free_count() < (pool.size or 0) // 4
 
     def stop(self, timeout: float | None = 5.0) -> None:
-        """Accepts nothing more, hangs up what is idle, lets requests end for ``timeout`` seconds, then ends them."""
+        """Accepts nothing more, hangs up what is idle or has no end, lets requests end for ``timeout`` seconds, then
+        ends them."""
         self.stopping = True
         self.close()
-        gevent.killall(list(self.idle), block=False)
+        gevent.killall([*self.idle, *self.long_lived.endless], block=False)
         super().stop(timeout)
 
 

@@ -14,6 +14,23 @@ from callengine.api.fields import Direction, Status
 _Instant = Annotated[str, Field(json_schema_extra={"format": "date-time", "examples": ["2026-11-22T10:33:35.301Z"]})]
 
 
+AnalysisStatus = Literal[
+    "pending",
+    "running",
+    "retrying",
+    "parked",
+    "completed",
+    "completed_without_quotes",
+    "unsupported",
+    "skipped_too_short",
+    "skipped_silent",
+    "skipped_voicemail",
+    "skipped_over_budget",
+    "skipped_no_recording",
+    "failed",
+]
+
+
 class Shown(BaseModel):
     """An object in an answer: every field is always present."""
 
@@ -49,13 +66,22 @@ class LegBeside(BaseModel):
 
 
 class RecordingShown(Shown):
-    """A recording of one of the call's channels."""
+    """A recording of one of the call's channels: what the switch claims, and what was found when it was looked at."""
 
+    id: str = Field(description="Recording UUID")
     leg: str = Field(description="The recorded channel's UUID.")
-    start_time: _Instant | None
-    stop_time: _Instant | None
-    duration_ms: int | None = Field(description="As the switch said.")
-    discarded: bool
+    start_time: _Instant | None = Field(description="As the switch said")
+    stop_time: _Instant | None = Field(description="As the switch said")
+    duration_ms: int | None = Field(description="Of its audio; as the switch said until it was looked at")
+    discarded: bool = Field(description="Whether the switch said that it threw the file away")
+    status: Literal["recording", "stopped", "discarded", "ready", "failed", "deleted"] = Field(
+        description="The first three are what the switch claims; the others what was found"
+    )
+    reason: str | None = Field(description="Why it failed")
+    bytes: int | None
+    channels: int | None
+    sha256: str | None = Field(description="Of the file, in hexadecimal")
+    url: str | None = Field(description="Signed URL, while it is ready")
 
 
 class Call(Shown):
@@ -78,7 +104,7 @@ class Call(Shown):
     total_duration_s: int | None = Field(description="Seconds from dial to hangup")
     hangup_cause: str | None = Field(description='FreeSWITCH hangup cause (e.g. "NORMAL_CLEARING", "NO_ANSWER")')
     has_recording: bool = Field(description="Whether a recording exists")
-    recording_url: str | None = Field(description="Signed URL")
+    recording_url: str | None = Field(description="Signed URL of the longest playable recording")
     disposition: str | None = Field(description="Agent- or AI-set disposition code")
     notes: str | None = Field(description="Agent notes")
     ai_summary: str | None = Field(description="Gemini-generated call summary")
@@ -97,7 +123,9 @@ class Call(Shown):
     agents: list[Agent]
     legs: list[LegBeside]
     recordings: list[RecordingShown]
-    analysis_status: str | None
+    analysis_status: AnalysisStatus | None = Field(
+        description="What became of the analysis; null: there is no recording, or analysis is off"
+    )
     failure_reason: str | None = Field(description="Why a call that we were to place never had a channel")
     end_source: str | None = Field(description="By whose word the end is known: event, snapshot, cdr, clock, bounds")
     ended_after: _Instant | None = Field(description="For an end that nobody stamped: when it was last known to live")
@@ -106,6 +134,42 @@ class Call(Shown):
     node: str = Field(description="The switch")
     core_uuid: str | None = Field(description="The switch's incarnation")
     seq: int = Field(description="Grows with every event told of this call")
+
+
+class StatementShown(Shown):
+    """A statement of the summary, and the words of the call that it rests on."""
+
+    text: str
+    quote: str | None = Field(description="From the transcript; null where none was made")
+
+
+class TurnShown(Shown):
+    """What one speaker said."""
+
+    speaker: Literal["caller", "callee", "agent", "unknown"]
+    offset_ms: int = Field(description="From the beginning of what was sent: the recordings one after the other")
+    text: str
+
+
+class AnalysisShown(Shown):
+    """A call's analysis as it stands. What an earlier run found stays until a later one finds something."""
+
+    call_id: str
+    status: AnalysisStatus | None = Field(description="Null: there is no recording, or analysis is off")
+    run: int | None = Field(description="Counts from 1; more where it was asked for again")
+    sdk: Literal["google-genai", "google-generativeai"] | None
+    model: str | None
+    prompt_version: str | None
+    audio_ms: int | None = Field(description="How much audio was sent")
+    input_tokens: int | None = Field(description="Of the last run")
+    output_tokens: int | None = Field(description="Of the last run")
+    cost_usd: float | None = Field(description="Of all runs, by the prices in the settings")
+    error: str | None = Field(description="Why it failed, or is tried again")
+    statements: list[StatementShown] | None
+    transcript: list[TurnShown] | None
+    created_time: _Instant | None
+    next_time: _Instant | None = Field(description="It is not tried before")
+    done_time: _Instant | None
 
 
 class Listed(Shown):
@@ -144,6 +208,11 @@ class CampaignShown(Shown):
 
     id: str
     name: str | None
+    goal: str | None = Field(description="What its calls are for, as the analysis is told")
+    dispositions: list[str] | None = Field(description="The codes among which the analysis chooses; null: any")
+    record: Literal["never", "originated", "all"] | None = Field(
+        description="Which of its calls are recorded; null: as the tenant has it"
+    )
     created_time: _Instant
 
 

@@ -36,8 +36,11 @@ _FAULTS = {
     403: "The key lacks the scope that this needs.",
     404: "There is no such thing, or it is another tenant's.",
     409: "The call is over, or its state does not allow this.",
+    410: "It was deleted.",
+    412: "What If-Match asks for is not so.",
     413: "The body is too large.",
     415: "The body is not `application/json`.",
+    416: "The range begins behind the end; Content-Range says where that is.",
     422: "The Idempotency-Key came before, with another body.",
     429: "Too much at once; Retry-After says when to come back.",
     500: "Our own fault; the log says what.",
@@ -45,16 +48,26 @@ _FAULTS = {
     504: "FreeSWITCH did not answer in time; what was asked may yet happen.",
 }
 _HEADERS: Mapping[str, Mapping[str, Any]] = {
+    "Content-Range": {"description": "RFC 9110", "required": True, "schema": {"type": "string"}},
     "Link": {"description": "RFC 8288: first, prev, next, last", "required": True, "schema": {"type": "string"}},
     "Location": {"description": "Where it can be read", "required": True, "schema": {"type": "string"}},
     "Retry-After": {"description": "Seconds", "schema": {"type": "integer", "minimum": 1}},
     "WWW-Authenticate": {"description": "RFC 9110", "required": True, "schema": {"type": "string"}},
 }
-_FAULT_HEADERS = {401: ("WWW-Authenticate",), 409: ("Retry-After",), 429: ("Retry-After",), 503: ("Retry-After",)}
+_FAULT_HEADERS = {
+    401: ("WWW-Authenticate",),
+    409: ("Retry-After",),
+    416: ("Content-Range",),
+    429: ("Retry-After",),
+    503: ("Retry-After",),
+}
 _PATH_SCHEMAS: Mapping[str, Mapping[str, Any]] = {
     "call_id": {"type": "string", "format": "uuid"},
     "campaign_id": {"type": "string", "format": "own-id", "minLength": 1, "maxLength": ID_MAX},
     "lead_id": {"type": "string", "format": "own-id", "minLength": 1, "maxLength": ID_MAX},
+    "endpoint_id": {"type": "string", "format": "uuid"},
+    "event_id": {"type": "string", "format": "uuid"},
+    "recording_id": {"type": "string", "format": "uuid"},
 }
 
 
@@ -70,6 +83,7 @@ class Answers(Response):
         faults: Sequence[int] = (),
         text: str | None = None,
         otherwise: int | None = None,
+        media: str = JSON,
     ) -> None:
         codes: dict[str, Any] = {f"HTTP_{fault}": (Problem, _FAULTS[fault]) for fault in faults}
         if otherwise is not None:
@@ -79,6 +93,7 @@ class Answers(Response):
         self._status = status
         self._headers = tuple(headers)
         self._text = text
+        self._media = media
 
     def generate_spec(self, naming_strategy: Any = None) -> dict[str, Any]:
         """spectree's own, with the media types and headers that it has no words for."""
@@ -87,6 +102,8 @@ class Answers(Response):
             names = self._headers if int(code) == self._status else _FAULT_HEADERS.get(int(code), ())
             if names:
                 answer["headers"] = {name: dict(_HEADERS[name]) for name in names}
+            if int(code) == self._status and "content" in answer:
+                answer["content"] = {self._media: answer["content"][JSON]}
             if int(code) >= 400 and "content" in answer:
                 answer["content"] = {problems.MEDIA_TYPE: answer["content"][JSON]}
         if self._text is not None:
@@ -221,6 +238,8 @@ def _validated(place: str, model: type[BaseModel], data: Any) -> BaseModel:
 TAGS = {
     "calls": "Calls that were placed or received, and what can be done to them",
     "campaigns": "Campaigns and leads",
+    "webhooks": "Endpoints that are told of calls, and what they were told",
+    "recordings": "What was recorded",
     "service": "How the service itself is doing",
 }
 

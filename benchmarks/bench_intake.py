@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import os
 import re
 import socket
 import statistics
@@ -129,20 +130,25 @@ def peer_callengine(port: int, count: int) -> None:
     from callengine.metrics import Metrics
     from callengine.store.accounts import Accounts
     from callengine.store.database import open_database
+    from callengine.store.holder import Holder
     from callengine.store.lease import Lease
     from callengine.store.reads import Reads
     from callengine.store.writer import Writer
     from callengine.supervise import Supervisor
 
     with tempfile.TemporaryDirectory() as state:
-        environ = {"CALLENGINE_STATE__DIRECTORY": state, "CALLENGINE_ESL__PORT": str(port)}
+        environ = {
+            "CALLENGINE_STATE__DIRECTORY": state,
+            "CALLENGINE_STATE__SPOOL": os.environ.get("CALLENGINE_STATE__SPOOL", "true"),
+            "CALLENGINE_ESL__PORT": str(port),
+        }
         settings = load(None, environ)
         store = open_database(settings.database, settings.state.directory)
         writer, supervisor = Writer(store), Supervisor()
         supervisor.spawn("writer", writer.run, once=True)
         accounts = Accounts(store, writer)
         accounts.ensure_tenant(settings.tracking.default_tenant)
-        storage = Storage(writer, Reads(store), accounts, Lease(writer))
+        storage = Storage(writer, Reads(store), accounts, Lease(writer), Holder(settings.state.directory))
         engine = Engine(settings, storage, supervisor, Metrics())
         engine.start()
         while engine.tracker.applied < count or writer.depth:

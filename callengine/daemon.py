@@ -20,20 +20,27 @@ from gevent.event import Event
 from callengine.api.blueprint import create_app
 from callengine.api.server import ApiServer
 from callengine.api.services import Readiness, Services
+from callengine.cdr.service import Cdrs
 from callengine.config.settings import Settings
 from callengine.engine import Engine, Storage
 from callengine.errors import ConfigurationError, StoreError
+from callengine.followup import Archive, FollowUp
 from callengine.logs import set_up_logging
 from callengine.metrics import Metrics
 from callengine.notify import Notifier
 from callengine.originate.control import Control
+from callengine.originate.rulebook import Rulebook
 from callengine.store.accounts import Accounts
+from callengine.store.analysed import AnalysisReads
 from callengine.store.database import Store, open_database
 from callengine.store.edits import Edits
+from callengine.store.holder import Holder
 from callengine.store.lease import Lease
+from callengine.store.outbox import OutboxReads
 from callengine.store.reads import Reads
 from callengine.store.upkeep import Upkeep
 from callengine.store.writer import Writer
+from callengine.stream import HEARTBEAT_S, Bounds, Feed, add_gauges
 from callengine.supervise import Supervisor
 
 log = logging.getLogger(__name__)
@@ -57,14 +64,28 @@ def run(settings: Settings) -> int:
     supervisor = Supervisor(on_crash=lambda name, error: metrics.crashes.labels(name).inc())
     stop = _stop_event()
     store = open_database(settings.database, settings.state.directory)
-    writer = Writer(store, on_commit=lambda seconds, _rows: metrics.commit.observe(seconds))
+    archive = Archive(settings, store)
+    writer = Writer(
+        store,
+        on_commit=lambda seconds, _rows: metrics.commit.observe(seconds),
+        recordings=bool(settings.recordings.directories),
+        analyses=settings.ai.enabled,
+    )
     supervisor.spawn("writer", writer.run, once=True)
     accounts = Accounts(store, writer)
     accounts.ensure_tenant(settings.tracking.default_tenant)
-    supervisor.spawn("upkeep", Upkeep(writer, accounts).run)
+    supervisor.spawn("upkeep", Upkeep(writer, accounts, webhooks=settings.webhooks).run)
     reads = Reads(store)
-    engine = Engine(settings, Storage(writer, reads, accounts, Lease(writer)), supervisor, metrics)
-    control = Control(engine, engine.originator, settings, reads)
+    holder = Holder(settings.state.directory)
+    engine = Engine(settings, Storage(writer, reads, accounts, Lease(writer), holder), supervisor, metrics)
+    followup = FollowUp(settings, store, writer, engine, archive, metrics)
+    feed = _feed(settings, store, archive)
+    add_gauges(feed, metrics.gauge)
+    writer.on_published = lambda: _nudge(followup, feed)
+    rulebook = Rulebook(accounts.record_rules, settings.recordings.start)
+    control = Control(engine, engine.originator, settings, reads, rulebook=rulebook)
+    engine.recorder = control.recorder(metrics)
+    cdrs = Cdrs(settings, engine, store, writer, metrics)
     services = Services(
         settings=settings,
         reads=reads,
@@ -73,12 +94,21 @@ def run(settings: Settings) -> int:
         control=control,
         readiness=lambda: _readiness(engine, writer),
         metrics=metrics.render,
-        data_as_of=lambda: writer.data_as_of,
+        data_as_of=lambda: engine.data_as_of,
+        recordings=archive.serving,
+        recording_url=archive.serving.url,
+        analyses=AnalysisReads(store),
+        stream=feed,
+        webhooks=followup.webhooks,
+        cdr=cdrs.inbox,
     )
     server = _server(services, settings)
     _store_gauges(metrics, store, server)
     server.start()
+    cdrs.start(supervisor)
     engine.start()
+    supervisor.spawn("stream", feed.run)
+    followup.start(supervisor)
     supervisor.spawn("hub", lambda: _keep_watching_the_hub(metrics))
     supervisor.spawn("status", lambda: _keep_telling(notifier, engine))
     if notifier.watchdog_interval_s:
@@ -92,10 +122,14 @@ def run(settings: Settings) -> int:
         notifier.stopping()
         log.info("stopping")
         engine.stop(_STOP_ENGINE_S)
+        feed.close()
         server.stop(_STOP_SERVER_S)
+        followup.stop()
         engine.give_back()
         writer.stop(_STOP_WRITER_S)
         supervisor.stop(_STOP_REST_S)
+        cdrs.close()
+        archive.close()
         store.close()
         log.info("stopped; calls go on without us")
     return supervisor.failure.exit_code if supervisor.failure else 0
@@ -109,6 +143,9 @@ def serve_reads(settings: Settings) -> int:
     store = open_database(settings.database, settings.state.directory, migrate_schema=False)
     accounts = Accounts(store, store)
     reads = Reads(store)
+    archive = Archive(settings, store)
+    feed = _feed(settings, store, archive)
+    add_gauges(feed, metrics.gauge)
     check = _Check(reads)
     supervisor = Supervisor(on_crash=lambda name, error: metrics.crashes.labels(name).inc())
     services = Services(
@@ -118,18 +155,25 @@ def serve_reads(settings: Settings) -> int:
         readiness=check.readiness,
         metrics=metrics.render,
         data_as_of=lambda: reads.data_as_of,
+        recordings=archive.serving,
+        recording_url=archive.serving.url,
+        analyses=AnalysisReads(store),
+        stream=feed,
     )
     server = _server(services, settings)
     _store_gauges(metrics, store, server)
     server.start()
     supervisor.spawn("check", check.run)
+    supervisor.spawn("stream", feed.run)
     log.info("serving reads on %s", settings.http.public_url)
     _freeze()
     try:
         gevent.wait([stop, supervisor.fatal], count=1)
     finally:
+        feed.close()
         server.stop(_STOP_SERVER_S)
         supervisor.stop(_STOP_REST_S)
+        archive.close()
         store.close()
     return supervisor.failure.exit_code if supervisor.failure else 0
 
@@ -139,6 +183,21 @@ def _prepare(settings: Settings) -> None:
     set_up_logging(settings.log)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     settings.state.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _nudge(followup: FollowUp, feed: Feed) -> None:
+    followup.nudge()
+    feed.nudge()
+
+
+def _feed(settings: Settings, store: Store, archive: Archive) -> Feed:
+    return Feed(
+        OutboxReads(store),
+        Bounds.of(settings.http.max_long_lived),
+        url_of=archive.serving.url,
+        probed=bool(settings.recordings.directories),
+        heartbeat_s=min(HEARTBEAT_S, settings.http.request_timeout_s / 2),
+    )
 
 
 def _server(services: Services, settings: Settings) -> ApiServer:
@@ -170,6 +229,8 @@ def _readiness(engine: Engine, writer: Writer) -> Readiness:
         "database": writer.reason or "ok",
         "rows_waiting": str(writer.depth),
         "events_waiting": str(len(engine.intake)),
+        "spool": engine.spool.status,
+        "spool_bytes": str(engine.spool.bytes),
     }
     return Readiness(engine.ready and writer.reason is None, parts)
 

@@ -7,9 +7,6 @@ that switch's lease, and the live calls of an earlier life were loaded; until th
 from __future__ import annotations
 
 import logging
-import os
-import secrets
-import socket
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -30,9 +27,13 @@ from callengine.esl.intake import IntakeQueue
 from callengine.esl.link import Link, LinkSettings, LinkState
 from callengine.metrics import Metrics
 from callengine.originate.originator import Originator
+from callengine.originate.recorder import Recorder
 from callengine.quarantine import Quarantine
 from callengine.reconcile import Reconciler
+from callengine.spool.replay import Replay
+from callengine.spool.segments import Spool
 from callengine.store.accounts import Accounts
+from callengine.store.holder import Holder
 from callengine.store.lease import Lease
 from callengine.store.reads import Reads
 from callengine.store.writer import Writer
@@ -45,8 +46,11 @@ _RULES_REFRESH_S = 5.0
 _LEASE_RETRY_S = 2.0
 _BETWEEN_CONNECTIONS_S = 0.05
 _MAX_SUSPECTS = 10_000
+_SUSPECTS_AT_ONCE = 256
 # Commands of ours that wait for their reply at a time: one after the other, a tick of 20 ms each, makes 50 a second.
 _SENDERS = 16
+_RECORDERS = 4
+_TEND_SPOOL_S = 0.5
 
 
 class Storage(NamedTuple):
@@ -56,6 +60,7 @@ class Storage(NamedTuple):
     reads: Reads
     accounts: Accounts
     lease: Lease
+    holder: Holder
 
 
 class Engine:
@@ -66,16 +71,27 @@ class Engine:
         self.storage = storage
         self.writer = storage.writer
         self.metrics = metrics
-        # Two containers can share a hostname and a process id.
-        self.holder = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.holder = storage.holder
+        self.recorder: Recorder | None = None
+        """Who records the calls that others place; set before ``start``."""
         self.reconciled = Event()
         self.waiting_for: str | None = "the switch"
         self._supervisor = supervisor
         self._connected = Event()
         self._suspects: Queue[str] = Queue(maxsize=_MAX_SUSPECTS)
         self._quarantine = Quarantine(settings.state.directory / "quarantine")
-        self.translator = Translator(_variables(settings))
-        self.intake = IntakeQueue(max_events=settings.esl.intake_max_events, max_bytes=settings.esl.intake_max_bytes)
+        self.translator = Translator(variables_of(settings))
+        self.spool = Spool(
+            settings.state.directory / "spool",
+            node=settings.switch.name,
+            switch=settings.esl.address,
+            max_bytes=settings.state.spool_max_bytes,
+        )
+        self.intake = IntakeQueue(
+            max_events=settings.esl.intake_max_events,
+            max_bytes=settings.esl.intake_max_bytes,
+            disk=self.spool if settings.state.spool else None,
+        )
         self.link = Link(
             _link_settings(settings),
             events=SUBSCRIBED_EVENTS,
@@ -98,11 +114,20 @@ class Engine:
             self.writer,
             metrics,
             on_over=lambda call: self.originator.on_over(call),
+            on_answered=self._answered,
             on_suspect=self._suspect,
             on_poison=self._quarantine.keep,
+            on_taken=self.spool.keep_fact,
         )
+        self._replay = Replay(self.spool, self.tracker, self.translator, storage.reads, full=lambda: self.writer.full)
+        self.before_closing: Callable[[Callable[[], bool]], None] = lambda done: None
+        """Called before calls are closed that the switch denies; may wait a while, until ``done()``, for their CDRs."""
         self._reconciler = Reconciler(
-            self.tracker, self.translator, metrics, adopting=lambda: self.book.tracking_others
+            self.tracker,
+            self.translator,
+            metrics,
+            adopting=lambda: self.book.tracking_others,
+            before_closing=lambda done: self.before_closing(done),
         )
         self.originator = Originator(self, settings, metrics)
         self._opened = False
@@ -136,6 +161,12 @@ class Engine:
         return self._opened and self._held is not None
 
     @property
+    def data_as_of(self) -> int:
+        """The moment (µs, our clock) up to which the store has everything that was received."""
+        received_us = self.now_us() - int(self.intake.oldest_age_s * 1_000_000)
+        return min(self.writer.data_as_of, received_us)
+
+    @property
     def ready(self) -> bool:
         """Connected, the lease held, and compared with the switch."""
         return self._opened and self.link.state is LinkState.READY and self.reconciled.is_set()
@@ -144,6 +175,10 @@ class Engine:
 
     def start(self) -> None:
         """Spawn everything; returns at once."""
+        self._open_spool()
+        if self.settings.state.spool and not self.holder.alone:
+            log.warning("another process at work has the same state directory: events are kept in memory alone")
+        self._supervisor.spawn("spool", self._run_spool)
         self._supervisor.spawn("opener", self._run_opener)
         self._supervisor.spawn("suspects", self._run_suspects)
         self._supervisor.spawn("rules", self._run_rules)
@@ -151,6 +186,9 @@ class Engine:
         self._supervisor.spawn("originator", self.originator.run)
         for number in range(_SENDERS):
             self._supervisor.spawn(f"sender-{number}", self.originator.run_sender)
+        if self.recorder is not None:
+            for number in range(_RECORDERS):
+                self._supervisor.spawn(f"recorder-{number}", self.recorder.run)
         self._supervisor.spawn("link", self.link.run, once=True)
 
     def stop(self, timeout_s: float) -> None:
@@ -168,7 +206,9 @@ class Engine:
         """Let another engine have the switch; for after the last commit."""
         if self._held is not None:
             try:
-                self.storage.lease.release(self._held, self.holder)
+                self.storage.lease.release(self._held, self.holder.name)
+                # That was committed behind everything that came before it.
+                self._tend_spool(last=True)
             except StoreError as error:
                 log.warning("the lease of %s could not be given back: %s", self._held, error)
 
@@ -223,6 +263,9 @@ class Engine:
         now = time.monotonic()
         for call in self.storage.reads.live_calls(node):
             self.book.restore(call, now)
+        self.waiting_for = "what an earlier life left in the spool"
+        self.spool.name_node(node)
+        self._replay.run(node)
         self._supervisor.spawn("tracker", self.tracker.run)
         self._opened = True
 
@@ -230,7 +273,9 @@ class Engine:
         told = False
         while True:
             try:
-                self.storage.lease.acquire(node, self.holder, time.time())
+                self.holder.claim()
+                self._open_spool()
+                self.storage.lease.acquire(node, self.holder.name, time.time(), dead=self.holder.predecessor)
                 self._held = node
                 return
             except LeaseHeld as error:
@@ -248,7 +293,7 @@ class Engine:
             if self._held is None:
                 continue
             try:
-                self.storage.lease.renew(self._held, self.holder, time.time())
+                self.storage.lease.renew(self._held, self.holder.name, time.time())
             except LeaseHeld as error:
                 self._held = None
                 self.writer.abandon()
@@ -256,6 +301,20 @@ class Engine:
                 return
             except StoreError as error:
                 log.warning("the lease of %s could not be renewed: %s", self.node, error)
+
+    def _open_spool(self) -> None:
+        """Once no other process at work has the same state directory."""
+        if self.settings.state.spool and self.holder.alone and not self.spool.usable:
+            self.spool.open()
+            self.intake.keep_waiting()
+
+    def _run_spool(self) -> None:
+        while True:
+            Event().wait(_TEND_SPOOL_S)
+            self._tend_spool()
+
+    def _tend_spool(self, *, last: bool = False) -> None:
+        self.spool.tend(self.tracker.done, self.writer.mark, self.writer.committed, last=last)
 
     def _run_rules(self) -> None:
         while True:
@@ -271,6 +330,10 @@ class Engine:
         default = self.settings.tracking.default_tenant
         self.book.rules = Rules(default_tenant=tenants[default], tenants=tenants, numbers=numbers)
 
+    def _answered(self, call: Call) -> None:
+        if self.recorder is not None:
+            self.recorder.on_answered(call)
+
     # -- ends and suspicions -------------------------------------------------------------------------------------------
 
     def _suspect(self, uuid: str) -> None:
@@ -281,15 +344,18 @@ class Engine:
 
     def _run_suspects(self) -> None:
         while True:
-            uuid = self._suspects.get()
+            uuids = {self._suspects.get()}
+            while len(uuids) < _SUSPECTS_AT_ONCE and not self._suspects.empty():
+                uuids.add(self._suspects.get_nowait())
             if self.link.ready:
                 try:
-                    self._reconciler.verify(self.link, [uuid])
+                    self._reconciler.verify(self.link, uuids)
                 except EslError as error:
-                    log.debug("%s could not be asked for: %s", uuid, error)
+                    log.debug("%d channels could not be asked for: %s", len(uuids), error)
 
 
-def _variables(settings: Settings) -> Variables:
+def variables_of(settings: Settings) -> Variables:
+    """Which channel variables tell whose a call is."""
     t = settings.tracking
     return Variables(
         agents=tuple(t.agent_variables), tenant=t.tenant_variable, campaign=t.campaign_variable, lead=t.lead_variable
@@ -358,6 +424,30 @@ def _gauges(engine: Engine) -> None:
         "callengine_intake_overflows",
         "Connections given up since the intake was full.",
         lambda: float(intake.overflows),
+    )
+    spool = engine.spool
+    m.gauge(
+        "callengine_intake_spilled_events",
+        "Those of them that are on the disk alone.",
+        lambda: float(intake.spilled),
+    )
+    m.gauge(
+        "callengine_intake_unreadable_events",
+        "Events lost since the start: they could not be read back from the disk.",
+        lambda: float(intake.unreadable),
+    )
+    m.gauge("callengine_spool_bytes", "Bytes that the spool has on the disk.", lambda: float(spool.bytes))
+    m.gauge("callengine_spool_segments", "Files of the spool.", lambda: float(spool.segments))
+    m.gauge("callengine_spool_writing", "1 while the spool is written.", lambda: float(spool.status == "ok"))
+    m.gauge(
+        "callengine_spool_skipped_events",
+        "Events taken in since the start that the spool could not be given.",
+        lambda: float(spool.skipped),
+    )
+    m.gauge(
+        "callengine_spool_set_aside",
+        "Segments set aside since the start: unreadable, or another switch's.",
+        lambda: float(spool.set_aside),
     )
     m.gauge(
         "callengine_dropped_facts",

@@ -18,12 +18,28 @@
     │   ├── StoreUnavailable       it does not answer, or is locked
     │   ├── SchemaTooNew           it was migrated by a newer callengine
     │   └── LeaseHeld              another engine holds this switch
+    ├── RecordingError             the file of a recording
+    │   ├── RecordingOutside       its path leads into none of ``recordings.directories``
+    │   ├── RecordingMissing       there is no such file
+    │   ├── RecordingNotRegular    what is there is no regular file: a symbolic link, a folder, a FIFO, a device
+    │   ├── RecordingNotPermitted  our user may not read or delete it
+    │   └── RecordingUnreadable    the file system says something else
+    ├── BucketError                the S3-compatible store; ``transient`` says whether to try again
+    ├── WebhookError               an endpoint cannot be called
+    │   ├── UrlRefused             its URL, or an address behind its name, is not to be called
+    │   └── NameNotResolved        its name has no address
     └── RequestRefused             what a caller of ours asked for is not done; ``status`` is the HTTP status
         ├── NoSuchThing            404, alike for what is missing and what is another tenant's
         │   ├── NoSuchCall
         │   ├── NoSuchCampaign
         │   ├── NoSuchLead
+        │   ├── NoSuchRecording
+        │   ├── NoSuchEndpoint
+        │   ├── NoSuchDelivery
         │   └── NoSuchTenant
+        ├── RecordingGone              410: the recording was deleted
+        ├── LinkInvalid                403: a recording's URL was not signed by us
+        ├── LinkExpired                403: it was, but its time is over
         ├── MalformedInput         400: no value of that field could look like this
         ├── NotAllowed             400: well-formed, but not in the closed set that the configuration opens
         ├── CallOver               409: the call has ended
@@ -31,7 +47,10 @@
         ├── AlreadyExists          409: the name is taken
         ├── IdempotencyInProgress  409: the first request with this key has not been answered yet
         ├── IdempotencyConflict    422: this key came before, with another body
+        ├── TooManyEndpoints       409: the tenant has as many as it may have
+        ├── TooManyTests           429: enough endpoints are being tried out at the moment
         ├── QueueFull              429: ``retry_after_s`` says when to come back
+        ├── TooManyReaders         503: the event stream has as many readers as it may, or one tenant has
         └── SwitchUnavailable      503: there is no event socket to ask
 
 No message here ever holds a secret: commands are named by their verb, connections by their address.
@@ -166,6 +185,86 @@ class LeaseHeld(StoreError):
         super().__init__(f"the switch {node!r} is held by another engine ({holder}); waiting until it lets go")
 
 
+# -- recordings ---------------------------------------------------------------------------------------------------
+
+
+class RecordingError(CallengineError):
+    """Something about a recording's file. ``path`` is as it was given; the message has at most its last part."""
+
+    fact: ClassVar[str] = "cannot be used"
+
+    def __init__(self, path: object, reason: str = "") -> None:
+        self.path = str(path)
+        self.reason = reason
+        name = self.path.rpartition("/")[2][-128:]
+        super().__init__(f"the recording {name!r} {self.fact}{f' ({reason})' if reason else ''}")
+
+
+class RecordingOutside(RecordingError):
+    """Its path leads into none of ``recordings.directories``."""
+
+    fact = "lies outside recordings.directories"
+
+
+class RecordingMissing(RecordingError):
+    """There is no such file."""
+
+    fact = "is not there"
+
+
+class RecordingNotRegular(RecordingError):
+    """It, or a folder on the way to it, is a symbolic link, or not what it has to be."""
+
+    fact = "is no regular file, or is reached through a symbolic link"
+
+
+class RecordingNotPermitted(RecordingError):
+    """The system does not let our user at it."""
+
+    fact = "may not be used by this user"
+
+
+class RecordingUnreadable(RecordingError):
+    """An error of the file system. ``reason`` is the system's words."""
+
+    fact = "cannot be read"
+
+
+class BucketError(CallengineError):
+    """The S3-compatible store did not do it. ``code`` is its own word (``AccessDenied``), or names what went wrong.
+
+    Never holds more of what the store said: that may repeat what was sent.
+    """
+
+    def __init__(self, verb: str, code: str, *, status: int | None = None, transient: bool = False) -> None:
+        self.code = code
+        self.status = status
+        self.transient = transient
+        super().__init__(f"the bucket: {verb} failed: {code}{f' ({status})' if status else ''}")
+
+
+# -- webhooks -----------------------------------------------------------------------------------------------------
+
+
+class WebhookError(CallengineError):
+    """An endpoint cannot be called. The message never has its URL, whose path may hold a secret."""
+
+
+class UrlRefused(WebhookError):
+    """It is not to be called; ``reason`` completes the sentence 'the URL …'."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+        super().__init__(f"the URL {reason}")
+
+
+class NameNotResolved(WebhookError):
+    """Its name has no address at the moment."""
+
+    def __init__(self) -> None:
+        super().__init__("the host's name does not resolve")
+
+
 # -- what somebody asked of us ------------------------------------------------------------------------------------
 
 
@@ -206,10 +305,58 @@ class NoSuchLead(NoSuchThing):
     noun = "lead"
 
 
+class NoSuchRecording(NoSuchThing):
+    """No recording has that id, or it cannot be played."""
+
+    noun = "recording"
+
+
+class NoSuchEndpoint(NoSuchThing):
+    """No webhook endpoint of this tenant has that id."""
+
+    noun = "endpoint"
+
+
+class NoSuchDelivery(NoSuchThing):
+    """The endpoint was never told of that event, or it is no longer known."""
+
+    noun = "delivery"
+
+
 class NoSuchTenant(NoSuchThing):
     """No tenant has that name."""
 
     noun = "tenant"
+
+
+class RecordingGone(RequestRefused):
+    """The recording was deleted."""
+
+    status = 410
+    code = "recording-gone"
+
+    def __init__(self) -> None:
+        super().__init__("the recording was deleted")
+
+
+class LinkInvalid(RequestRefused):
+    """A recording's URL that none of our keys signed, or that was changed since."""
+
+    status = 403
+    code = "link-invalid"
+
+    def __init__(self) -> None:
+        super().__init__("this link is not valid")
+
+
+class LinkExpired(RequestRefused):
+    """A recording's URL whose time is over."""
+
+    status = 403
+    code = "link-expired"
+
+    def __init__(self) -> None:
+        super().__init__("this link has expired; read the call again for a new one")
 
 
 class MalformedInput(RequestRefused):
@@ -288,6 +435,27 @@ class IdempotencyConflict(RequestRefused):
         super().__init__("this Idempotency-Key was used for a request with another body")
 
 
+class TooManyEndpoints(RequestRefused):
+    """The tenant has as many webhook endpoints as ``webhooks.max_endpoints`` allows."""
+
+    status = 409
+    code = "too-many-endpoints"
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"there are {most} endpoints already, and no more are allowed")
+
+
+class TooManyTests(RequestRefused):
+    """Each test of an endpoint holds a connection for as long as the receiver likes; so many at once are enough."""
+
+    status = 429
+    code = "too-many-tests"
+    retry_after_s = 5.0
+
+    def __init__(self) -> None:
+        super().__init__("enough endpoints are being tested at the moment")
+
+
 class QueueFull(RequestRefused):
     """The originate queue is at ``originate.queue_max``; come back after ``retry_after_s``."""
 
@@ -297,6 +465,17 @@ class QueueFull(RequestRefused):
     def __init__(self, retry_after_s: float) -> None:
         self.retry_after_s = retry_after_s
         super().__init__("the originate queue is full")
+
+
+class TooManyReaders(RequestRefused):
+    """The event stream has as many readers as it may have, or this tenant has."""
+
+    status = 503
+    code = "too-many-readers"
+    retry_after_s = 10.0
+
+    def __init__(self) -> None:
+        super().__init__("the stream has as many readers as it may have; come back later")
 
 
 class SwitchUnavailable(RequestRefused):

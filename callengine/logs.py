@@ -13,6 +13,9 @@ import orjson
 
 from callengine.config.sections import Log
 
+# HTTP clients log each request with its URL, and those of uploads let in whoever has them; peewee logs each statement
+# with its values, secrets among them.
+_TALKATIVE = "peewee httpx httpx2 httpcore urllib3 google google_genai botocore boto3 s3transfer".split()
 _PLAIN = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
 
 
@@ -64,3 +67,5 @@ def set_up_logging(settings: Log) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.level.upper())
+    for name in _TALKATIVE:
+        logging.getLogger(name).setLevel(max(root.level, logging.WARNING))

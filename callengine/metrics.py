@@ -88,6 +88,27 @@ class Metrics:
         self.reconciled = Counter(
             "callengine_reconciled", "What comparing with the switch found.", ["found"], registry=r
         )
+        self.recordings = Counter(
+            "callengine_recordings", "Looks at recordings, by what came of them.", ["result"], registry=r
+        )
+        self.recording_probe = Histogram(
+            "callengine_recording_probe_seconds",
+            "How long the look at one recording's file took.",
+            buckets=_FAST_SECONDS,
+            registry=r,
+        )
+        self.recording_differences = Counter(
+            "callengine_recording_differences",
+            "Ready recordings whose length is more than 20 ms off what the switch claimed.",
+            registry=r,
+        )
+        self.recordings_swept = Counter(
+            "callengine_recordings_swept", "Files of recordings that nothing told of.", ["found"], registry=r
+        )
+        self.recordings_deleted = Counter(
+            "callengine_recordings_deleted", "Recordings deleted since they were kept long enough.", registry=r
+        )
+        self.recordings_deleted_bytes = Counter("callengine_recordings_deleted_bytes", "The same in bytes.", registry=r)
         self.gauge(
             "callengine_build_info",
             "Version of callengine and of Python.",

@@ -1,4 +1,4 @@
-"""Events that could not be handled, set aside with their bytes and the reason: nothing is lost, the next goes on."""
+"""What could not be handled, set aside with its bytes and the reason: nothing is lost, the next goes on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ _SHOWN_REASON = 300
 
 
 class Quarantine:
-    """A folder of what was set aside: for each event a ``.bin`` with its bytes and a ``.json`` with time and reason.
+    """A folder of what was set aside: for each a ``.bin`` with its bytes and a ``.json`` with kind, time and reason.
+
+    A kind is ``event`` or ``cdr``.
 
     Bounded in files; what comes beyond is still counted (the metric ``callengine_poison``) and logged.
     """
@@ -34,24 +36,30 @@ class Quarantine:
         if self._waiting >= _MAX_WAITING:
             return
         self._waiting += 1
-        result = get_hub().threadpool.spawn(self._write, body, reason, time.time())
+        result = get_hub().threadpool.spawn(self.write, body, reason, "event", time.time())
         result.rawlink(lambda _: self._written())
 
     def _written(self) -> None:
         self._waiting -= 1
 
-    def _write(self, body: bytes, reason: str, at_s: float) -> None:
+    def write(self, body: bytes, reason: str, kind: str, at_s: float) -> bool:
+        """Set something aside, in a native thread: blocks. False where there is no room, or the disk refuses."""
         try:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             if sum(1 for _ in self.directory.glob("*.bin")) >= _MAX_FILES:
-                return
+                return False
             stem = f"{int(at_s * 1000)}-{hashlib.blake2b(body, digest_size=6).hexdigest()}"
             for suffix, content in (
                 (".bin", body),
-                (".json", orjson.dumps({"at": at_s, "reason": reason[:_SHOWN_REASON], "bytes": len(body)})),
+                (
+                    ".json",
+                    orjson.dumps({"kind": kind, "at": at_s, "reason": reason[:_SHOWN_REASON], "bytes": len(body)}),
+                ),
             ):
                 fd = os.open(self.directory / (stem + suffix), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
                 with os.fdopen(fd, "wb") as file:
                     file.write(content)
         except OSError as error:
-            log.error("an event could not be set aside in %s: %s", self.directory, error.strerror)
+            log.error("what cannot be handled could not be set aside in %s: %s", self.directory, error.strerror)
+            return False
+        return True

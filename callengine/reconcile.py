@@ -38,15 +38,25 @@ class Asker(Protocol):
 
 
 class Reconciler:
-    """Compares the book with the switch. ``adopting`` false leaves others' channels alone."""
+    """Compares the book with the switch. ``adopting`` false leaves others' channels alone.
+
+    ``before_closing(done)`` may wait a while for what tells how channels ended, until ``done()``.
+    """
 
     def __init__(
-        self, tracker: Tracker, translator: Translator, metrics: Metrics, *, adopting: Callable[[], bool] = lambda: True
+        self,
+        tracker: Tracker,
+        translator: Translator,
+        metrics: Metrics,
+        *,
+        adopting: Callable[[], bool] = lambda: True,
+        before_closing: Callable[[Callable[[], bool]], None] = lambda done: None,
     ) -> None:
         self._tracker = tracker
         self._translator = translator
         self._metrics = metrics
         self._adopting = adopting
+        self._before_closing = before_closing
 
     def run(self, switch: Asker) -> None:
         """Compare once. Raises EslError when the connection is lost meanwhile."""
@@ -66,13 +76,17 @@ class Reconciler:
         if not absent:
             return
         self._drain()
-        legs = ((uuid, self._tracker.book.leg(uuid)) for uuid in absent)
-        doubtful = [uuid for uuid, leg in legs if leg is not None and not leg.over]
-        for uuid in self._denied(switch, doubtful):
+        if self._not_over(absent):
+            self._before_closing(lambda: not self._not_over(absent))
+        for uuid in self._denied(switch, self._not_over(absent)):
             before_us = self._tracker.switch_now_us()
             log.info("channel %s is gone and nobody stamped its end", uuid)
             self._metrics.reconciled.labels("gone").inc()
             self._tracker.take(LegGone(uuid=uuid, at_us=before_us, before_us=before_us))
+
+    def _not_over(self, uuids: Iterable[str]) -> list[str]:
+        legs = ((uuid, self._tracker.book.leg(uuid)) for uuid in uuids)
+        return [uuid for uuid, leg in legs if leg is not None and not leg.over]
 
     def _listed(self, switch: Asker) -> set[str]:
         answer = switch.api(commands.show_channels())
@@ -117,7 +131,7 @@ class Reconciler:
 
     def _drain(self) -> None:
         """Let the tracker apply everything that has arrived so far; bounded, since more keeps coming."""
-        goal = self._tracker.intake.accepted
+        goal = self._tracker.applied + self._tracker.behind
         until = time.monotonic() + _DRAIN_S
         while self._tracker.applied < goal and time.monotonic() < until:
             gevent.sleep(0.01)

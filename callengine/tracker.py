@@ -14,7 +14,7 @@ from typing import Protocol
 import gevent
 
 from callengine.calls.book import Book, Outcome
-from callengine.calls.call import Call
+from callengine.calls.call import Call, EventName
 from callengine.calls.facts import Fact
 from callengine.calls.machine import Noted, Published, Refused
 from callengine.errors import MalformedEvent
@@ -48,7 +48,9 @@ class CallWriter(Protocol):
 
 
 class Tracker:
-    """Applies facts to ``book`` and hands the results on. ``on_over(call)`` is called once for each call that ended."""
+    """Applies facts to ``book`` and hands the results on. ``on_over(call)`` is called once for each call that ended,
+    ``on_answered(call)`` where its answer is told.
+    """
 
     def __init__(
         self,
@@ -59,8 +61,10 @@ class Tracker:
         metrics: Metrics,
         *,
         on_over: Callable[[Call], None] = lambda call: None,
+        on_answered: Callable[[Call], None] = lambda call: None,
         on_suspect: Callable[[str], None] = lambda uuid: None,
         on_poison: Callable[[bytes, str], None] = lambda body, reason: None,
+        on_taken: Callable[[Fact], None] = lambda fact: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.book = book
@@ -72,13 +76,21 @@ class Tracker:
         self._writer = writer
         self._metrics = metrics
         self._on_over = on_over
+        self._on_answered = on_answered
         self._on_suspect = on_suspect
         self._on_poison = on_poison
+        self._on_taken = on_taken
         self._clock = clock
         self._over: set[str] = set()
         self._refused: set[tuple[str, str]] = set()
         self._count_of: dict[type, Callable[[], None]] = {}
         self._turn_began_s = 0.0
+        self._batch_left = 0
+
+    @property
+    def behind(self) -> int:
+        """How many events have arrived and are not applied yet."""
+        return len(self.intake) + self._batch_left
 
     def switch_now_us(self) -> int:
         """The switch's clock, as far as its last event tells, moved on by our monotonic clock; 0 before any event."""
@@ -86,9 +98,19 @@ class Tracker:
             return 0
         return self.last_switch_us + int((self._clock() - self.last_switch_s) * 1_000_000)
 
+    @property
+    def done(self) -> int:
+        """The number, among all that the intake accepted, of the last event that was applied."""
+        return self.intake.accepted - self.behind
+
     def take(self, fact: Fact) -> None:
-        """Apply one fact. Never waits."""
-        self._settle(self.book.apply(fact, self._clock()))
+        """Apply one fact that is no event's; it is told to ``on_taken`` before. Never waits."""
+        self._on_taken(fact)
+        self.apply(fact)
+
+    def apply(self, fact: Fact, now: float | None = None) -> None:
+        """Apply one fact, also of an earlier life: ``now`` is then when that was, by ``clock``."""
+        self._settle(self.book.apply(fact, self._clock() if now is None else now))
         count = self._count_of.get(type(fact))
         if count is None:
             count = self._count_of[type(fact)] = self._metrics.events.labels(type(fact).__name__).inc
@@ -110,6 +132,7 @@ class Tracker:
             if batch:
                 self._metrics.lag.observe(waited_s)
             self._turn_began_s = self._clock()
+            self._batch_left = len(batch)
             for body in batch:
                 self._one(body)
                 if self._clock() - self._turn_began_s > _TURN_S:
@@ -130,7 +153,7 @@ class Tracker:
         try:
             fact = self._translator.json(body)
             if fact is not None:
-                self.take(fact)
+                self.apply(fact)
                 if fact.at_us > self.last_switch_us:
                     self.last_switch_us, self.last_switch_s = fact.at_us, self._clock()
         except MalformedEvent as error:
@@ -140,6 +163,18 @@ class Tracker:
             self._poison(body, f"{type(error).__name__} while applying it")
         finally:
             self.applied += 1
+            self._batch_left -= 1
+
+    def again(self, body: bytes, now: float, fact: Fact | None, reason: str) -> None:
+        """An event, or a fact of ours, that was taken in an earlier life; poison where ``reason`` says why."""
+        try:
+            if fact is not None:
+                self.apply(fact, now)
+        except Exception as error:
+            log.exception("a fact could not be applied; it is set aside")
+            reason = f"{type(error).__name__} while applying it"
+        if reason:
+            self._poison(body, reason)
 
     def _poison(self, body: bytes, reason: str) -> None:
         self._metrics.poison.inc()
@@ -177,6 +212,8 @@ class Tracker:
                 self._writer.note(effect)
             elif isinstance(effect, Published):
                 self._writer.publish(effect)
+                if effect.event is EventName.ANSWERED and (call := outcome.changed.get(effect.call_id)) is not None:
+                    self._on_answered(call)
             elif isinstance(effect, Refused) and self._first_of(effect):
                 log.warning(
                     "refused %s of channel %s: %s", effect.refusal.name, effect.refusal.leg, effect.refusal.detail

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from urllib.parse import urlsplit
+
 from callengine.config.sections import is_loopback
 from callengine.config.settings import Settings
 
@@ -21,6 +23,8 @@ def _exposure(settings: Settings) -> list[str]:
                 "http.public_url is not https: keys and recordings would cross the network in the clear;"
                 " put a TLS proxy in front and name its URL"
             )
+    if 0 < len(settings.http.signing_key.get_secret_value()) < 32:
+        lines.append("http.signing_key is short: whoever guesses it can hear every recording; use 32 characters")
     if not is_loopback(settings.esl.host):
         if settings.esl.password.get_secret_value() == "ClueCon":
             lines.append("esl.password is FreeSWITCH's published default, and esl.host is another machine")
@@ -37,9 +41,20 @@ def _recordings(settings: Settings) -> list[str]:
             lines.append("recordings.directories is empty: calls are recorded, but no recording can be read")
         if settings.ai.enabled:
             lines.append("recordings.directories is empty: there is nothing that ai.enabled could send")
+    lines += _storage(settings)
     if settings.ai.enabled and settings.ai.sdk == "google-generativeai":
         lines.append("ai.sdk google-generativeai is without support since November 2025; google-genai is its successor")
     return lines
+
+
+def _storage(settings: Settings) -> list[str]:
+    s3 = settings.s3
+    if settings.recordings.storage == "disk":
+        return ["s3.bucket is set, but recordings.storage is disk: nothing is put there"] if s3.bucket else []
+    host = urlsplit(s3.endpoint_url).hostname or ""
+    if s3.endpoint_url.startswith("http://") and not is_loopback(host):
+        return ["s3.endpoint_url is not https: recordings would cross the network in the clear"]
+    return []
 
 
 def _originate(settings: Settings) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import string
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
@@ -54,10 +55,23 @@ def _variable_name(value: str) -> str:
     return value
 
 
+def _hangup_cause(value: str) -> str:
+    if not re.fullmatch(r"[A-Z0-9_]{2,64}", value):
+        raise ValueError("must be a hangup cause by FreeSWITCH's name, as in NO_ANSWER")
+    return value
+
+
 def _object_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", value):
         raise ValueError("must be a name of 1 to 64 letters, digits, '_', '.' or '-'")
     return value
+
+
+def _cidr(value: str) -> str:
+    try:
+        return str(ip_network(value))
+    except ValueError:
+        raise ValueError("must be networks as in 10.1.0.0/16 or fd00::/8, with no bits set behind the prefix") from None
 
 
 def _split(url: str) -> SplitResult:
@@ -99,6 +113,20 @@ def _database_url(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def bucket_name(value: str) -> str:
+    """Empty, or a name that every S3-compatible store takes."""
+    if value and not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", value):
+        raise ValueError("must be a bucket's name: 3 to 63 of a-z, 0-9, '.' and '-'")
+    return value
+
+
+def key_prefix(value: str) -> str:
+    """Empty, or folders in a bucket, of characters that need no quoting anywhere."""
+    if value and not re.fullmatch(r"[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*", value):
+        raise ValueError("must be names of letters, digits, '_', '.' and '-' with single slashes between them")
+    return value
+
+
 def placeholders(template: str) -> set[str]:
     """The names between braces in ``template``; raises ``ValueError`` where it is no template of plain names."""
     names: set[str] = set()
@@ -119,11 +147,16 @@ Port = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=65535)]
 Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
 Seconds = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=2_592_000, allow_inf_nan=False)]
 WholeSeconds = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=2_592_000)]
+Days = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=3650)]
+DaysOrForEver = Annotated[int, BeforeValidator(_no_bool), Field(ge=0, le=36_500)]
 Milliseconds = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=600_000)]
 Rate = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=100_000, allow_inf_nan=False)]
+Dollars = Annotated[float, BeforeValidator(_no_bool), Field(ge=0, le=1_000_000, allow_inf_nan=False)]
 Pattern = Annotated[re.Pattern[str], BeforeValidator(_compiled)]
 AbsolutePath = Annotated[Path, AfterValidator(_absolute)]
 VariableName = Annotated[str, AfterValidator(_variable_name)]
+HangupCause = Annotated[str, AfterValidator(_hangup_cause)]
 ObjectName = Annotated[str, AfterValidator(_object_name)]
 HttpUrl = Annotated[str, AfterValidator(http_url)]
+Cidr = Annotated[str, AfterValidator(_cidr)]
 DatabaseUrl = Annotated[SecretStr, AfterValidator(_database_url)]

@@ -16,7 +16,9 @@ from callengine.config import problems, sources
 from callengine.config.fields import Section
 from callengine.config.originate import Originate
 from callengine.config.sections import (
+    S3,
     Ai,
+    Cdr,
     Database,
     Esl,
     Http,
@@ -26,6 +28,7 @@ from callengine.config.sections import (
     State,
     Switch,
     Tracking,
+    Webhooks,
 )
 from callengine.errors import ConfigurationError
 
@@ -42,11 +45,28 @@ class Settings(Section):
     state: State = Field(default_factory=State)
     database: Database = Field(default_factory=Database)
     recordings: Recordings = Field(default_factory=Recordings)
+    s3: S3 = Field(default_factory=S3)
     ai: Ai = Field(default_factory=Ai)
+    webhooks: Webhooks = Field(default_factory=Webhooks)
     tracking: Tracking = Field(default_factory=Tracking)
     originate: Originate = Field(default_factory=Originate)
+    cdr: Cdr = Field(default_factory=Cdr)
     metrics: Metrics = Field(default_factory=Metrics)
     log: Log = Field(default_factory=Log)
+
+    @model_validator(mode="after")
+    def _has_bucket(self) -> Self:
+        if self.recordings.storage == "s3":
+            s3 = self.s3
+            given = {
+                "s3.bucket": s3.bucket,
+                "s3.access_key_id": s3.access_key_id,
+                "s3.secret_access_key": s3.secret_access_key.get_secret_value(),
+            }
+            missing = [name for name, value in given.items() if not value]
+            if missing:
+                raise ValueError(f"recordings.storage s3 needs {', '.join(missing)}")
+        return self
 
     @model_validator(mode="after")
     def _fill_in(self) -> Self:

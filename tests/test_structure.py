@@ -13,7 +13,12 @@ ROOMS = {
     "esl": ROOT / "callengine" / "esl",
     "store": ROOT / "callengine" / "store",
     "originate": ROOT / "callengine" / "originate",
+    "cdr": ROOT / "callengine" / "cdr",
+    "recordings": ROOT / "callengine" / "recordings",
+    "spool": ROOT / "callengine" / "spool",
     "standin": ROOT / "callengine" / "standin",
+    "webhooks": ROOT / "callengine" / "webhooks",
+    "ai": ROOT / "ai",
     "api": ROOT / "api",
     "config": ROOT / "config",
 }
@@ -26,6 +31,11 @@ ALLOWED = {
     "store": {"calls", "config"},
     "api": {"calls", "config"},
     "originate": {"calls", "config", "esl", "store", "metrics"},
+    "recordings": {"calls", "config", "store", "metrics"},
+    "cdr": {"calls", "config", "store", "metrics", "quarantine", "esl", "tracker", "engine", "supervise"},
+    "spool": {"calls", "esl", "store", "metrics", "quarantine", "tracker"},
+    "webhooks": {"calls", "config", "store", "metrics"},
+    "ai": {"calls", "config", "store", "metrics", "recordings"},
 }
 PURE = [
     *ROOMS["calls"].glob("*.py"),

@@ -14,6 +14,7 @@ from callengine.calls import machine
 from callengine.calls.call import Call, Told
 from callengine.calls.channels import Channel, Role, age_s, ends_of, role_of, seen_from
 from callengine.calls.facts import (
+    BridgeReported,
     CallQueued,
     ChannelFact,
     CommandIssued,
@@ -21,6 +22,7 @@ from callengine.calls.facts import (
     JobAnswered,
     LegDescribed,
     LegGone,
+    LegReported,
     LegUnbridged,
     OriginateAbandoned,
     OriginateSent,
@@ -109,21 +111,43 @@ class Book:
         channel = self._channels.get(fs_uuid)
         return channel is not None and channel.role is not None
 
+    def concerned(self, fs_uuid: str) -> bool:
+        """Whether a call that the book has is about that channel: its own, or one beside it."""
+        channel = self._channels.get(fs_uuid)
+        return channel is not None and (channel.call_id is not None or bool(channel.beside))
+
     def restore(self, call: Call, now: float) -> None:
         """Put a call back that was loaded from the store. One that the book has already stays as it is."""
         if call.id not in self.calls and self.call_of(call.own.uuid) is None:
             self._ledger.restore(call, now)
+            # What was said of its channels before has waited for this; the next fact takes it along.
+            for uuid in (call.own.uuid, *(peer.leg.uuid for peer in call.peers if peer.created_for)):
+                self._ready.extend(self._waiting.take(uuid))
+
+    def hasten(self, fs_uuid: str, when: float) -> None:
+        """Let a call that is over leave the book at ``when`` (the clock of ``now``): it is kept for nobody."""
+        channel = self._channels.get(fs_uuid)
+        if channel is not None:
+            self._ledger.hasten(channel, when)
 
     def apply(self, fact: Fact, now: float) -> Outcome:
         """Take one fact in."""
         out = Outcome()
-        if isinstance(fact, ChannelFact):
+        if isinstance(fact, LegReported):
+            # Its end, its bridges and the legs that waited for it make one change.
+            with self._ledger.together(now, out):
+                self._channel(fact, now, out)
+                self._take_ready(now, out)
+        elif isinstance(fact, ChannelFact):
             self._channel(fact, now, out)
         else:
             self._other(fact, now, out)
+        self._take_ready(now, out)
+        return out
+
+    def _take_ready(self, now: float, out: Outcome) -> None:
         while self._ready:
             self._channel(self._ready.popleft(), now, out)
-        return out
 
     def tick(self, now: float) -> Outcome:
         """Do what has become due by ``now``."""
@@ -204,6 +228,9 @@ class Book:
         self._learn(channel, merge(channel.leg, fact), now, out)
         if fact.records:
             self._record(channel, fact, now, out)
+        elif isinstance(fact, LegReported):
+            for at_us, other in fact.bridges:
+                self._bridge(_of_report(fact, at_us, other), now, out)
         elif fact.connects:
             self._bridge(fact, now, out)
 
@@ -324,3 +351,14 @@ class Book:
         if call is not None:
             step = machine.originated(call, fact)
             self._ledger.conclude(call, step.call, now, out, step.notes)
+
+
+def _of_report(fact: LegReported, at_us: int, other: str) -> BridgeReported:
+    return BridgeReported(
+        uuid=fact.uuid,
+        core_uuid=fact.core_uuid,
+        at_us=fact.at_us,
+        own_agent=fact.own_agent,
+        bridged_us=at_us,
+        bridged_to=other,
+    )

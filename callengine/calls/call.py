@@ -30,7 +30,7 @@ class Told:
 
 
 class EventName(StrEnum):
-    """The names under which a call's milestones are told (webhooks, stream)."""
+    """The names under which a call's events are told (webhooks, stream). The order is kept: see ``EVENT_BITS``."""
 
     DIALING = "call.dialing"
     RINGING = "call.ringing"
@@ -38,6 +38,13 @@ class EventName(StrEnum):
     AGENT_CONNECTED = "call.agent_connected"
     ENDED = "call.ended"
     CORRECTED = "call.corrected"
+    RECORDING_READY = "call.recording_ready"
+    RECORDING_FAILED = "call.recording_failed"
+    ANALYZED = "call.analyzed"
+
+
+EVENT_BITS: Final = {name: 1 << n for n, name in enumerate(EventName)}
+"""A set of events as a number, as endpoints are stored with; a new name is added at the end."""
 
 
 class Peer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):

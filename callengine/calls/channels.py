@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
-from callengine.calls.facts import ChannelFact, LegBridged, LegDescribed, LegListed, LegUnbridged
+from callengine.calls.facts import BridgeReported, ChannelFact, LegBridged, LegDescribed, LegListed, LegUnbridged
 from callengine.calls.leg import Leg
 
 # Calls that one channel stands beside at a time: an agent's leg serves many, one after another.
@@ -79,8 +79,8 @@ def age_s(fact: ChannelFact) -> float:
 def ends_of(fact: ChannelFact) -> tuple[tuple[str, str], ...]:
     """Who is connected to whom by a fact, or parted from whom: for each of the two channels, the other one.
 
-    A snapshot speaks for its own channel only; the other's has a stamp of its own. CHANNEL_UNBRIDGE names no ends where
-    a bridge was only signalled (switch_ivr_bridge.c, ``hanguphook``).
+    A snapshot or a CDR speaks for its own channel only; the other's has a stamp of its own. CHANNEL_UNBRIDGE names no
+    ends where a bridge was only signalled (switch_ivr_bridge.c, ``hanguphook``).
     """
     a: str | None = None
     b: str | None = None
@@ -88,11 +88,11 @@ def ends_of(fact: ChannelFact) -> tuple[tuple[str, str], ...]:
         a, b = fact.bridge_a, fact.bridge_b
     elif isinstance(fact, LegUnbridged):
         a, b = fact.bridge_a or fact.uuid, fact.bridge_b or fact.other_uuid
-    elif isinstance(fact, LegListed):
+    elif isinstance(fact, LegListed | BridgeReported):
         a, b = fact.uuid, fact.bridged_to
     if not a or not b or a == b:
         return ()
-    return ((a, b),) if isinstance(fact, LegListed) else ((a, b), (b, a))
+    return ((a, b),) if isinstance(fact, LegListed | BridgeReported) else ((a, b), (b, a))
 
 
 def seen_from(end: str, other: str, fact: ChannelFact) -> ChannelFact:
@@ -106,4 +106,4 @@ def seen_from(end: str, other: str, fact: ChannelFact) -> ChannelFact:
 
 def bridge_stamp(fact: ChannelFact) -> int:
     """When the two were connected, by the channel that the fact came from; else when the event was built."""
-    return (fact.bridged_us if isinstance(fact, LegBridged | LegListed) else 0) or fact.at_us
+    return (fact.bridged_us if isinstance(fact, LegBridged | LegListed | BridgeReported) else 0) or fact.at_us

@@ -101,15 +101,29 @@ class LegListed(LegDescribed, frozen=True, kw_only=True, gc=False):
 
 
 class LegReported(LegDescribed, frozen=True, kw_only=True, gc=False):
-    """A CDR: a channel that has ended, as the switch describes it then. All stamps are final."""
+    """A CDR: a channel that has ended, as the switch describes it then. All stamps are final.
+
+    ``bridges`` are those that it remembers: when (µs), and to which channel. ``at_us`` is the end of the channel.
+    """
 
     hangup_us: Micros = 0
     hangup_cause: str | None = None
     sip_term_status: str | None = None
     sip_failure_status: str | None = None
     sip_disposition: str | None = None
+    bridges: tuple[tuple[Micros, str], ...] = ()
 
     source: ClassVar[Source] = Source.CDR
+
+
+class BridgeReported(ChannelFact, frozen=True, kw_only=True, gc=False):
+    """One of the bridges that a CDR remembers, as it concerns the channel that the CDR is about."""
+
+    bridged_us: Micros = 0
+    bridged_to: str | None = None
+
+    source: ClassVar[Source] = Source.CDR
+    connects: ClassVar[bool] = True
 
 
 class LegRang(ChannelFact, frozen=True, kw_only=True, gc=False):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import blake2b
+from uuid import UUID, uuid5
 
 _VERSION_7 = 0x7 << 76
 _VARIANT = 0b10 << 62
@@ -19,6 +20,19 @@ def call_id_of(node: str, fs_uuid: str, created_us: int) -> str:
     value |= (noise >> 64 & 0xFFF) << 64 | _VARIANT | (noise & (1 << 62) - 1)
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def recording_id_of(call_id: str, leg: str, path: str) -> str:
+    """The id of a recording: the same for the same file of the same channel, however often it is met."""
+    return str(uuid5(UUID(call_id), f"{leg}\n{path}"))
+
+
+def event_id_of(call_id: str, key: str) -> str:
+    """The id under which an event is told: the same however often it is written or delivered.
+
+    ``key``: for a milestone its number in the book, else what the event is about.
+    """
+    return str(uuid5(UUID(call_id), key))
 
 
 def usable_id(text: str) -> bool:

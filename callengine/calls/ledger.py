@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import msgspec
 
@@ -10,7 +11,7 @@ from callengine.calls import machine
 from callengine.calls.agenda import Agenda
 from callengine.calls.call import Call, Told
 from callengine.calls.channels import MAX_BESIDE, Channel, Role
-from callengine.calls.facts import Source
+from callengine.calls.facts import MAX_US, Source
 from callengine.calls.leg import Leg, Note, Refusal
 from callengine.calls.machine import Effect, Noted, Refused
 from callengine.calls.tenancy import Rules
@@ -58,6 +59,7 @@ class Ledger:
         self._graces = Agenda()
         self._checks = Agenda()
         self._farewells = Agenda()
+        self._together: dict[str, Call] | None = None
 
     # -- what is asked of it ---------------------------------------------------------------------------------------
 
@@ -84,7 +86,7 @@ class Ledger:
 
     def our_us(self, now: float) -> int:
         """Our clock at the book's ``now``; 0 where no fact of ours told it yet."""
-        return 0 if self._epoch_us is None else self._epoch_us + int(now * 1_000_000)
+        return 0 if self._epoch_us is None else min(self._epoch_us + int(now * 1_000_000), MAX_US)
 
     # -- entering ----------------------------------------------------------------------------------------------------
 
@@ -111,13 +113,15 @@ class Ledger:
     def restore(self, call: Call, now: float) -> None:
         """Take in a call that was loaded, with the channels beside it. What else these are, the switch will say."""
         own = self.enter(call, now)
+        # What other calls were last told of this channel may be older, or newer: then this one is told of it again.
+        own.leg = call.own
         self.hold(call.id, now)
         for peer in call.peers:
             uuid = peer.leg.uuid
             channel = self.channels.get(uuid)
             if channel is None:
                 channel = self.channels[uuid] = Channel(uuid, None, now)
-            if not channel.leg.created_us:
+            if not channel.leg.created_us or (peer.created_for and channel.call_id is None and not channel.made_for):
                 channel.leg = peer.leg
             if peer.created_for and channel.role is None:
                 channel.role = Role.LEG
@@ -128,6 +132,8 @@ class Ledger:
             self._graces.set(call.id, now + self.timing.job_grace_s)
         if call.over:
             self._farewells.set(call.own.uuid, now + self.timing.retire_s)
+            if not call.told & Told.ENDED:
+                self._holds.set(call.id, now + _LAST_WORD_S)
         else:
             self.watch(own, now)
 
@@ -202,6 +208,10 @@ class Ledger:
             out.effects.append(Noted(call_id, note))
         if call is known:
             return
+        if self._together is not None:
+            self._together.setdefault(call_id, known)
+            self.calls[call_id] = call
+            return
         originated = call.origination is not None
         call, effects = machine.settle(call, self.rules, self.our_us(now) if originated else 0)
         out.effects.extend(effects)
@@ -219,6 +229,18 @@ class Ledger:
                 self._graces.set(call_id, now + self.timing.job_grace_s)
             else:
                 self._graces.cancel(call_id)
+
+    @contextmanager
+    def together(self, now: float, out: Outcome) -> Iterator[None]:
+        """What is concluded within is settled at its end, once a call: a correction is told in one piece."""
+        touched: dict[str, Call] = {}
+        self._together = touched
+        try:
+            yield
+        finally:
+            self._together = None
+            for call_id, known in touched.items():
+                self.conclude(known, self.calls[call_id], now, out)
 
     def release(self, call_id: str, now: float, out: Outcome) -> None:
         """Tell of a call what was held back, without waiting for more."""
@@ -258,6 +280,12 @@ class Ledger:
             left_s = channel.since + timing.overlong_after_s - now
             wait_s = min(timing.silent_s, left_s) if left_s > 0 else timing.silent_s
         self._checks.set(channel.leg.uuid, now + wait_s)
+
+    def hasten(self, channel: Channel, when: float) -> None:
+        """Let a call that is over leave at ``when``."""
+        uuid = channel.leg.uuid
+        if channel.call_id is not None and uuid in self._farewells:
+            self._farewells.set(uuid, when)
 
     def end(self, channel: Channel, now: float) -> None:
         """A channel ended, or was found to live on after all."""

@@ -25,10 +25,11 @@ from callengine.calls.call import (
 )
 from callengine.calls.channels import bridge_stamp
 from callengine.calls.facts import (
+    BridgeReported,
     CallQueued,
     ChannelFact,
     JobAnswered,
-    LegBridged,
+    LegListed,
     LegUnbridged,
     OriginateAbandoned,
     OriginateSent,
@@ -42,6 +43,8 @@ from callengine.calls.tenancy import Unattributed as Unattributed
 from callengine.calls.tenancy import attribute
 
 replace = msgspec.structs.replace
+# Both ends of a bridge have a stamp of their own; they are set one after the other.
+_SAME_BRIDGE_US = 1_000_000
 
 
 class Noted(msgspec.Struct, frozen=True, gc=False):
@@ -113,7 +116,11 @@ def bridged(call: Call, fact: ChannelFact, other: str) -> Step:
     at_us = bridge_stamp(fact)
     if any(b.at_us == at_us and b.other == other for b in call.bridges):
         return Step(call, [])
-    if not isinstance(fact, LegBridged) and _is_bridged_to(call, other):
+    if isinstance(fact, LegListed) and _is_bridged_to(call, other):
+        return Step(call, [])
+    if isinstance(fact, BridgeReported) and any(
+        b.other == other and abs(b.at_us - at_us) < _SAME_BRIDGE_US for b in call.bridges
+    ):
         return Step(call, [])
     if len(call.bridges) >= MAX_BRIDGES:
         return Step(call, [], _too_many("bridges", fact, other))

@@ -18,7 +18,9 @@ from callengine.calls.leg import Leg
 
 
 class CallRecord(msgspec.Struct, kw_only=True):
-    """One call as a row. The fields up to ``seq`` are the engine's; those after it are set by people or by analysis."""
+    """One call as a row. The fields up to ``seq`` are the engine's; those after it are set by people, by the analysis,
+    or by whoever looks at recordings: ``files`` has one for each that was looked at.
+    """
 
     id: str
     tenant_id: str
@@ -65,6 +67,24 @@ class CallRecord(msgspec.Struct, kw_only=True):
     ai_sentiment: str | None = None
     ai_next_action: str | None = None
     analysis_status: str | None = None
+    files: list[dict[str, Any]] = []
+
+
+class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event as the outbox has it. ``seq`` grows within the call, without a gap; ``position`` in order of commit.
+
+    ``record`` is the call as it stood then; ``detail`` what the event is about besides (a recording, an analysis).
+    """
+
+    position: int
+    id: str
+    call_id: str
+    tenant_id: str
+    seq: int
+    event: str
+    record: CallRecord
+    detail: dict[str, Any] | None
+    created_us: int
 
 
 def record_of(call: Call) -> CallRecord:
@@ -202,20 +222,27 @@ def _hangup_by(call: Call) -> str | None:
         and peer is not None
         and peer.leg.sip_disposition in _FAR_END
         and 0 < peer.leg.hangup_us <= own.hangup_us
-        and not _parted_before_end(call, last)
+        and not _parted_before_end(call, last, peer)
     ):
         return near
     return "switch"
 
 
 def last_word_is_due(call: Call) -> bool:
-    """Whether the end of whom the call was bridged to is under way: it tells who hung up."""
+    """Whether the end of whom the call was bridged to is under way: it tells who hung up.
+
+    CDRs come one for each channel, in any order; the other one's also names the agent.
+    """
     own = call.own
-    if not call.bridges or own.sip_disposition is None or own.sip_disposition in _FAR_END:
+    if not call.bridges:
         return False
     last = _last_bridge(call)
     peer = call.peer(last.other) if last is not None else None
-    return peer is not None and peer.leg.hanging_up
+    if peer is None:
+        return False
+    if own.end_source is Source.CDR and not peer.leg.over:
+        return True
+    return own.sip_disposition is not None and own.sip_disposition not in _FAR_END and peer.leg.hanging_up
 
 
 def _last_bridge(call: Call) -> Bridge | None:
@@ -223,9 +250,15 @@ def _last_bridge(call: Call) -> Bridge | None:
     return max(call.bridges, key=_bridge_order, default=None) if call.own.answered_us else None
 
 
-def _parted_before_end(call: Call, bridge: Bridge) -> bool:
-    """Whether the two were separated a while before the call ended: then it was not the other side that ended it."""
-    parted = max((u.at_us for u in call.unbridges if u.other == bridge.other and u.at_us >= bridge.at_us), default=0)
+def _parted_before_end(call: Call, bridge: Bridge, peer: Peer) -> bool:
+    """Whether the two were separated a while before the call ended: then it was not the other side that ended it.
+
+    CDRs do not tell when that was: at the other side's end at the latest.
+    """
+    latest = peer.leg.hangup_us if call.own.end_source is Source.CDR else 0
+    parted = max(
+        (u.at_us for u in call.unbridges if u.other == bridge.other and u.at_us >= bridge.at_us), default=latest
+    )
     return bool(parted and call.own.hangup_us - parted > _BRIDGE_END_US)
 
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from callengine.calls.record import CallRecord
+from callengine.calls.ids import recording_id_of
+from callengine.calls.record import CallRecord, StoredEvent
+
+UrlOf = Callable[[str], str]
+"""The signed URL of a recording, by its id."""
 
 _DATE_CACHE: dict[int, str] = {}
 
@@ -50,9 +55,61 @@ def _times(item: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def show(record: CallRecord, recording_url: str | None = None) -> dict[str, Any]:
-    """The call object: every field always present, null where unknown."""
+def _claimed(recording: dict[str, Any]) -> str:
+    """The status of a recording that nobody looked at yet."""
+    if recording["discarded"]:
+        return "discarded"
+    return "stopped" if recording["stop_us"] else "recording"
+
+
+def _recordings(record: CallRecord, url_of: UrlOf | None) -> list[dict[str, Any]]:
+    """All recordings in order of time: what the switch claims of each, and what was found when it was looked at."""
+    files = {file["id"]: file for file in record.files}
+    shown = []
+    for claim in record.recordings:
+        recording_id = recording_id_of(record.id, claim["leg"], claim["path"])
+        shown.append(_recording(recording_id, claim, files.pop(recording_id, None), url_of))
+    for recording_id, file in files.items():  # found on the disk, though nothing told of them
+        claim = {"leg": file["leg"], "start_us": None, "stop_us": None, "duration_ms": None, "discarded": False}
+        shown.append(_recording(recording_id, claim, file, url_of))
+    return shown
+
+
+def _recording(
+    recording_id: str, claim: dict[str, Any], file: dict[str, Any] | None, url_of: UrlOf | None
+) -> dict[str, Any]:
+    found = file or {}
+    ready = found.get("status") == "ready"
+    return {
+        "id": recording_id,
+        "leg": claim["leg"],
+        "start_time": iso(claim["start_us"]),
+        "stop_time": iso(claim["stop_us"]),
+        "duration_ms": found.get("duration_ms", claim["duration_ms"]),
+        "discarded": claim["discarded"],
+        "status": found.get("status", _claimed(claim)),
+        "reason": found.get("reason"),
+        "bytes": found.get("bytes"),
+        "channels": found.get("channels"),
+        "sha256": found.get("sha256"),
+        "url": url_of(recording_id) if ready and url_of is not None else None,
+    }
+
+
+def longest_ready(record: CallRecord) -> dict[str, Any] | None:
+    """The file that ``has_recording`` and ``recording_url`` speak of."""
+    ready = [file for file in record.files if file["status"] == "ready"]
+    return max(ready, key=lambda file: (file["duration_ms"], file["id"]), default=None)
+
+
+def show(record: CallRecord, url_of: UrlOf | None = None, *, probed: bool = False) -> dict[str, Any]:
+    """The call object: every field always present, null where unknown.
+
+    ``probed``: files are looked at before they count; else ``has_recording`` is what the switch claims. ``url_of``
+    makes a recording's URL.
+    """
     times = durations(record)
+    longest = longest_ready(record)
     return {
         "id": record.id,
         "campaign_id": record.campaign_id,
@@ -70,8 +127,8 @@ def show(record: CallRecord, recording_url: str | None = None) -> dict[str, Any]
         "talk_duration_s": times["talk_duration_s"],
         "total_duration_s": times["total_duration_s"],
         "hangup_cause": record.hangup_cause,
-        "has_recording": record.has_recording,
-        "recording_url": recording_url,
+        "has_recording": longest is not None if probed else record.has_recording,
+        "recording_url": url_of(longest["id"]) if longest is not None and url_of is not None else None,
         "disposition": record.disposition,
         "notes": record.notes,
         "ai_summary": record.ai_summary,
@@ -89,7 +146,7 @@ def show(record: CallRecord, recording_url: str | None = None) -> dict[str, Any]
         "queued_time": iso(record.queued_us),
         "agents": [_times(a) for a in record.agents],
         "legs": [_times(leg) for leg in record.legs],
-        "recordings": [_times({k: v for k, v in r.items() if k != "path"}) for r in record.recordings],
+        "recordings": _recordings(record, url_of),
         "analysis_status": record.analysis_status,
         "failure_reason": record.failure_reason,
         "end_source": record.end_source,
@@ -99,4 +156,25 @@ def show(record: CallRecord, recording_url: str | None = None) -> dict[str, Any]
         "node": record.node,
         "core_uuid": record.core_uuid,
         "seq": record.seq,
+    }
+
+
+def show_event(event: StoredEvent, url_of: UrlOf | None = None, *, probed: bool = False) -> dict[str, Any]:
+    """An event as it is told: ``{"type", "timestamp", "id", "seq", "data": {"call": {...}, ...}}``.
+
+    The envelope is that of Standard Webhooks. ``data`` has the call as it stood then, and whatever the event is about
+    besides: ``recording`` or ``analysis``. ``timestamp`` is our clock's, when it was committed.
+    """
+    data = {"call": show(event.record, url_of, probed=probed)}
+    for name, part in (event.detail or {}).items():
+        data[name] = _times(part)
+        if name == "recording":
+            ready = part.get("status") == "ready" and url_of is not None
+            data[name]["url"] = url_of(part["id"]) if ready and url_of is not None else None
+    return {
+        "type": event.event,
+        "timestamp": iso(event.created_us),
+        "id": event.id,
+        "seq": event.seq,
+        "data": data,
     }

@@ -1,4 +1,4 @@
-"""``callengine tenant``, ``key`` and ``campaign``: whose calls they are, and who may read them.
+"""``callengine tenant`` and ``key``: whose calls they are, and who may read them.
 
 They write to the database in short transactions of their own, beside a running daemon or without one. The daemon sees a
 new key at once, and new tenants and numbers within seconds.
@@ -7,20 +7,20 @@ new key at once, and new tenants and numbers within seconds.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
 
-from callengine.cli.exits import NOT_FOUND, OK, UNAVAILABLE, Failed
-from callengine.cli.output import print_json, say, table
-from callengine.cli.parser import Commands, Parser, config_option, json_option, whole
-from callengine.cli.settings import is_missing, load_settings
+from callengine.cli import campaigns, recordings
+from callengine.cli.exits import NOT_FOUND, OK, Failed
+from callengine.cli.opened import iso_time, opened
+from callengine.cli.output import listing, print_json, say, table
+from callengine.cli.parser import Commands, Parser, config_option, json_option
 
 if TYPE_CHECKING:
-    from callengine.store.accounts import Accounts
-    from callengine.store.edits import Edits
-    from callengine.store.reads import Reads
+    from callengine.store.entities import Tenant
 
 _SCOPES = """\
 calls:read (also timelines), calls:write (originate, call control, disposition and notes), campaigns:read, \
@@ -28,10 +28,10 @@ campaigns:write (campaigns and leads), webhooks:read, webhooks:write"""
 
 
 def register(commands: Commands) -> None:
-    """Declares all three."""
+    """Declares both, and ``campaign`` behind them."""
     _register_tenant(commands)
     _register_key(commands)
-    _register_campaign(commands)
+    campaigns.register(commands)
 
 
 def _register_tenant(commands: Commands) -> None:
@@ -43,6 +43,7 @@ def _register_tenant(commands: Commands) -> None:
         [
             "callengine tenant create acme",
             "callengine tenant numbers acme --add +3725550100 --add +3725550101",
+            "callengine tenant set acme --record originated --recordings-days 90",
             "callengine tenant list",
         ],
     )
@@ -50,6 +51,11 @@ def _register_tenant(commands: Commands) -> None:
     create.add_argument("name", metavar="NAME", help="1 to 128 printable characters")
     _common(create)
     _common(group.add("list", _list_tenants, "all tenants"))
+    show = group.add("show", _show_tenant, "a tenant, its numbers and its own rules")
+    show.add_argument("name", metavar="NAME")
+    _common(show)
+    _register_tenant_set(group)
+    recordings.register_below(group)
     numbers = group.add(
         "numbers",
         _numbers,
@@ -60,6 +66,36 @@ def _register_tenant(commands: Commands) -> None:
     numbers.add_argument("--add", action="append", default=[], metavar="NUMBER", help="may be repeated")
     numbers.add_argument("--remove", action="append", default=[], metavar="NUMBER", help="may be repeated")
     _common(numbers)
+
+
+def _register_tenant_set(group: Commands) -> None:
+    command = group.add(
+        "set",
+        _set_tenant,
+        "a tenant's own rules, in place of the settings'",
+        "What is not named stays as it is; `default` goes back to the settings. It counts for calls from the next few "
+        "seconds on.",
+        [
+            "callengine tenant set acme --record all --ai-daily-spend 12.50",
+            "callengine tenant set acme --record default",
+        ],
+    )
+    command.add_argument("name", metavar="NAME")
+    command.add_argument(
+        "--record",
+        choices=(*campaigns.RULES, campaigns.DEFAULT),
+        help=f"{campaigns.RULES_HELP}; a campaign's own rule goes first",
+    )
+    command.add_argument(
+        "--ai-daily-spend",
+        type=_usd,
+        metavar="USD",
+        help="what its analyses may cost a day (UTC), or default; 0: nothing is sent",
+    )
+    command.add_argument(
+        "--recordings-days", type=_days, metavar="N", help="how long recordings are kept, or default; 0: for ever"
+    )
+    _common(command)
 
 
 def _register_key(commands: Commands) -> None:
@@ -93,108 +129,110 @@ def _register_key(commands: Commands) -> None:
     config_option(revoke)
 
 
-def _register_campaign(commands: Commands) -> None:
-    group = commands.group(
-        "campaign",
-        "campaigns",
-        "A campaign that is first seen on a call is made by itself; `create` is for one that is to be there before.",
-        [
-            "callengine campaign create spring-2026 --tenant acme --name 'Spring 2026'",
-            "callengine campaign list --tenant acme",
-        ],
-    )
-    create = group.add("create", _create_campaign, "make a campaign")
-    create.add_argument("id", metavar="ID", help="the tenant's own: 1 to 128 printable characters")
-    create.add_argument("--tenant", required=True, metavar="T")
-    create.add_argument("--name", help="a name for people")
-    _common(create)
-    listing = group.add("list", _list_campaigns, "a tenant's campaigns, the newest first")
-    listing.add_argument("--tenant", required=True, metavar="T")
-    listing.add_argument("--page", type=whole(1), default=1, metavar="N", help="counted from 1")
-    listing.add_argument("--page-size", type=whole(1, 1000), default=100, metavar="N", help="default: 100")
-    _common(listing)
-
-
 def _common(parser: Parser) -> None:
     config_option(parser)
     json_option(parser)
 
 
-# -- the store ------------------------------------------------------------------------------------------------------
+def _usd(text: str) -> int | str:
+    """Millionths of a USD, or ``default``."""
+    if text == campaigns.DEFAULT:
+        return text
+    if not re.fullmatch(r"[0-9]{1,9}([.][0-9]{1,6})?", text, re.ASCII):
+        raise argparse.ArgumentTypeError("must be an amount in USD such as 12.50, or default")
+    return int(Decimal(text) * 1_000_000)
 
 
-class _Store(NamedTuple):
-    accounts: Accounts
-    edits: Edits
-    reads: Reads
-
-
-@contextmanager
-def _opened(args: argparse.Namespace, *, make: bool = False) -> Iterator[_Store]:
-    """The database of the settings; with ``make`` it is made where there is none.
-
-    An older schema is not touched: a daemon that still knows only that one may be at work on it.
-    """
-    from callengine.errors import NoSuchTenant
-    from callengine.store.accounts import Accounts
-    from callengine.store.database import open_database
-    from callengine.store.edits import Edits
-    from callengine.store.reads import Reads
-
-    settings = load_settings(args)
-    where = settings.database.url_without_password
-    is_new = is_missing(settings)
-    if is_new and not make:
-        raise Failed(f"there is no database yet at {where}: callengine run makes it, or tenant create", UNAVAILABLE)
-    store = open_database(settings.database, settings.state.directory, migrate_schema=is_new)
-    if is_new:
-        say(f"callengine: a new database was made: {where}")
-    try:
-        reads = Reads(store)
-        yield _Store(Accounts(store, store), Edits(store, reads), reads)
-    except NoSuchTenant:
-        raise Failed(f"there is no such tenant in {where}; make it with: callengine tenant create", NOT_FOUND) from None
-    finally:
-        store.close()
-
-
-def _iso(us: int | None) -> str | None:
-    from callengine.calls.view import iso
-
-    return iso(us)
+def _days(text: str) -> int | str:
+    """A number of days, or ``default``."""
+    if text == campaigns.DEFAULT:
+        return text
+    if not re.fullmatch(r"[0-9]{1,5}", text, re.ASCII):
+        raise argparse.ArgumentTypeError("must be a number of days, or default")
+    return int(text)
 
 
 # -- tenants --------------------------------------------------------------------------------------------------------
 
 
 def _create_tenant(args: argparse.Namespace) -> int:
-    with _opened(args, make=True) as store:
+    with opened(args, make=True) as store:
         tenant = store.accounts.create_tenant(args.name)
     if args.json:
-        print_json({"id": tenant.id, "name": tenant.name, "created_time": _iso(tenant.created_us)})
+        print_json({"id": tenant.id, "name": tenant.name, "created_time": iso_time(tenant.created_us)})
     else:
         say(f"callengine: the tenant {tenant.name} is made; next: callengine key create --tenant … --scope calls:read")
     return OK
 
 
 def _list_tenants(args: argparse.Namespace) -> int:
-    with _opened(args) as store:
+    with opened(args) as store:
         tenants = [(tenant, store.accounts.numbers(tenant.name)) for tenant in store.accounts.tenants()]
     if args.json:
-        print_json(
-            [
-                {"id": tenant.id, "name": tenant.name, "created_time": _iso(tenant.created_us), "numbers": numbers}
-                for tenant, numbers in tenants
-            ]
-        )
+        print_json([_tenant_shown(tenant, numbers) for tenant, numbers in tenants])
     else:
-        rows = ((tenant.name, _iso(tenant.created_us), len(numbers)) for tenant, numbers in tenants)
-        sys.stdout.write(table(("TENANT", "CREATED", "NUMBERS"), rows))
+        head = ("TENANT", "CREATED", "NUMBERS", "RECORD", "KEPT DAYS", "AI USD A DAY")
+        rows = (
+            (t.name, iso_time(t.created_us), len(numbers), t.record, t.recordings_days, _usd_of(t))
+            for t, numbers in tenants
+        )
+        sys.stdout.write(table(head, rows))
     return OK
 
 
+def _show_tenant(args: argparse.Namespace) -> int:
+    with opened(args) as store:
+        tenant, numbers = store.accounts.tenant(args.name), store.accounts.numbers(args.name)
+    _print_tenant(args, tenant, numbers)
+    return OK
+
+
+def _set_tenant(args: argparse.Namespace) -> int:
+    given = {
+        "record": args.record,
+        "ai_daily_spend_micros": args.ai_daily_spend,
+        "recordings_days": args.recordings_days,
+    }
+    changes = {
+        name: None if value == campaigns.DEFAULT else value for name, value in given.items() if value is not None
+    }
+    if not changes:
+        raise Failed("say what to set: --record, --ai-daily-spend, --recordings-days")
+    with opened(args) as store:
+        tenant, numbers = store.accounts.update_tenant(args.name, changes), store.accounts.numbers(args.name)
+    _print_tenant(args, tenant, numbers)
+    return OK
+
+
+def _print_tenant(args: argparse.Namespace, tenant: Tenant, numbers: list[str]) -> None:
+    shown = _tenant_shown(tenant, numbers)
+    if args.json:
+        print_json(shown)
+    else:
+        sys.stdout.write(
+            listing({name: campaigns.DEFAULT if value is None else value for name, value in shown.items()})
+        )
+
+
+def _tenant_shown(tenant: Tenant, numbers: list[str]) -> dict[str, Any]:
+    return {
+        "id": tenant.id,
+        "name": tenant.name,
+        "created_time": iso_time(tenant.created_us),
+        "numbers": numbers,
+        "record": tenant.record,
+        "recordings_days": tenant.recordings_days,
+        "ai_daily_spend_usd": _usd_of(tenant),
+    }
+
+
+def _usd_of(tenant: Tenant) -> float | None:
+    micros = tenant.ai_daily_spend_micros
+    return None if micros is None else micros / 1_000_000
+
+
 def _numbers(args: argparse.Namespace) -> int:
-    with _opened(args) as store:
+    with opened(args) as store:
         accounts = store.accounts
         _each(args.add, lambda number: accounts.add_number(args.tenant, number))
         gone = [number for number in args.remove if not accounts.remove_number(args.tenant, number)]
@@ -223,7 +261,7 @@ def _each(values: list[str], do: Callable[[str], None]) -> None:
 
 
 def _create_key(args: argparse.Namespace) -> int:
-    with _opened(args) as store:
+    with opened(args) as store:
         key, text = store.accounts.create_key(args.tenant, args.scope, args.name)
     if args.json:
         print_json({"key": text, "prefix": key.prefix, "tenant": args.tenant, "scopes": key.scopes, "name": key.name})
@@ -235,7 +273,7 @@ def _create_key(args: argparse.Namespace) -> int:
 
 
 def _list_keys(args: argparse.Namespace) -> int:
-    with _opened(args) as store:
+    with opened(args) as store:
         keys = store.accounts.keys(args.tenant)
     if args.json:
         print_json(
@@ -244,9 +282,9 @@ def _list_keys(args: argparse.Namespace) -> int:
                     "prefix": key.prefix,
                     "name": key.name,
                     "scopes": key.scopes,
-                    "created_time": _iso(key.created_us),
-                    "last_used_time": _iso(key.last_used_us),
-                    "revoked_time": _iso(key.revoked_us),
+                    "created_time": iso_time(key.created_us),
+                    "last_used_time": iso_time(key.last_used_us),
+                    "revoked_time": iso_time(key.revoked_us),
                 }
                 for key in keys
             ]
@@ -258,9 +296,9 @@ def _list_keys(args: argparse.Namespace) -> int:
                 key.prefix,
                 key.name,
                 " ".join(key.scopes),
-                _iso(key.created_us),
-                _iso(key.last_used_us),
-                _iso(key.revoked_us),
+                iso_time(key.created_us),
+                iso_time(key.last_used_us),
+                iso_time(key.revoked_us),
             )
             for key in keys
         )
@@ -272,40 +310,8 @@ def _revoke_key(args: argparse.Namespace) -> int:
     prefix = args.prefix
     if prefix.startswith("ce_") and prefix.count("_") >= 2:  # the whole key was given
         prefix = prefix.split("_")[1]
-    with _opened(args) as store:
+    with opened(args) as store:
         if not store.accounts.revoke_key(prefix):
             raise Failed("there is no such key, or it is revoked already", NOT_FOUND)
     say("callengine: the key is revoked")
-    return OK
-
-
-# -- campaigns ------------------------------------------------------------------------------------------------------
-
-
-def _create_campaign(args: argparse.Namespace) -> int:
-    from callengine.calls.ids import usable_id
-
-    if not usable_id(args.id):
-        raise Failed("the campaign's id must have 1 to 128 printable characters")
-    with _opened(args) as store:
-        campaign = store.edits.create_campaign(store.accounts.tenant(args.tenant).id, args.id, args.name)
-    if args.json:
-        print_json({"id": campaign.id, "name": campaign.name, "created_time": _iso(campaign.created_us)})
-    else:
-        say(f"callengine: the campaign {campaign.id} is made")
-    return OK
-
-
-def _list_campaigns(args: argparse.Namespace) -> int:
-    with _opened(args) as store:
-        tenant = store.accounts.tenant(args.tenant)
-        campaigns, total = store.reads.campaigns(tenant.id, args.page, args.page_size)
-    if args.json:
-        print_json([{"id": c.id, "name": c.name, "created_time": _iso(c.created_us)} for c in campaigns])
-    else:
-        sys.stdout.write(
-            table(("CAMPAIGN", "NAME", "CREATED"), ((c.id, c.name, _iso(c.created_us)) for c in campaigns))
-        )
-    if total > args.page * args.page_size:
-        say(f"callengine: {total} campaigns; the next ones: --page {args.page + 1}")
     return OK

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from callengine import __version__
-from callengine.cli import accounts, call, check_config, daemon, migrate, quarantine, replay
+from callengine.cli import accounts, analyze, audit, call, check_config, daemon, migrate, quarantine, replay, webhook
 from callengine.cli.demo import command as demo
 from callengine.cli.exits import (
     BROKEN_PIPE,
@@ -59,6 +59,9 @@ def build_parser() -> Parser:
     check_config.register(commands)
     accounts.register(commands)
     call.register(commands)
+    webhook.register(commands)
+    analyze.register(commands)
+    audit.register(commands)
     migrate.register(commands)
     replay.register(commands)
     quarantine.register(commands)

@@ -24,7 +24,9 @@ from callengine.originate.keys import Claims
 from callengine.originate.orders import COMMAND_TIMEOUT_S, Desk, Orders, Ring
 from callengine.originate.originator import COMMIT_TIMEOUT_S, Originator
 from callengine.originate.ports import CallReader, RequestKey, Switchboard
+from callengine.originate.recorder import Counts, Recorder
 from callengine.originate.request import Planner
+from callengine.originate.rulebook import Rulebook
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,7 @@ class Control:
         reads: CallReader,
         *,
         claims: Claims | None = None,
+        rulebook: Rulebook | None = None,
         sleep: Callable[[float], object] = gevent.sleep,
     ) -> None:
         self._board = board
@@ -60,10 +63,16 @@ class Control:
         self._ring_s = settings.originate.ring_timeout_s
         self._enabled = settings.originate.enabled
         self._claims = claims or Claims(board)
+        self._rulebook = rulebook
         self._orders = Orders(board, reads)
         self._sleep = sleep
         self._cleaners = Group()
         originator.listeners.append(self._on_over)
+
+    def recorder(self, metrics: Counts) -> Recorder:
+        """Who records calls of others by rule, over the same orders; there have to be rules."""
+        assert self._rulebook is not None
+        return Recorder(self._orders, self._planner, self._rulebook, metrics)
 
     # -- a new call -----------------------------------------------------------------------------------------------
 
@@ -85,7 +94,7 @@ class Control:
             self._claims.release(tenant_id, idempotency)
 
     def _submit(self, tenant_id: str, request: Mapping[str, Any], key: RequestKey | None) -> CallRecord:
-        plan = self._planner.plan(request, self._board.now_us())
+        plan = self._planner.plan(request, self._board.now_us(), self._rule(tenant_id, request))
         answer: list[CallRecord] = []
 
         def commit(call: Call) -> None:
@@ -98,6 +107,13 @@ class Control:
 
         self._originator.submit(tenant_id, plan, commit)
         return answer[0]
+
+    def _rule(self, tenant_id: str, request: Mapping[str, Any]) -> str | None:
+        """Which calls the campaign or the tenant has recorded; what the request says of it goes first."""
+        if self._rulebook is None or request.get("record") is not None:
+            return None
+        self._rulebook.refresh()
+        return self._rulebook.of(tenant_id, request.get("campaign_id"))
 
     # -- the end of one -------------------------------------------------------------------------------------------
 

@@ -20,6 +20,7 @@ from callengine.errors import MalformedInput, NotAllowed
 from callengine.esl import commands
 from callengine.esl.commands import Application, Extension
 from callengine.originate.ids import new_uuid
+from callengine.originate.rulebook import rule_of
 
 MAX_RING_S: Final = 600
 MAX_VARIABLES: Final = 64
@@ -99,8 +100,12 @@ class Planner:
 
     # -- a whole call ---------------------------------------------------------------------------------------------
 
-    def plan(self, request: Mapping[str, Any], now_us: int) -> Plan:
-        """The plan of a new call. ``request`` as in ``api.services.Control.originate``; ``now_us`` is our clock."""
+    def plan(self, request: Mapping[str, Any], now_us: int, rule: str | None = None) -> Plan:
+        """The plan of a new call. ``request`` as in ``api.services.Control.originate``; ``now_us`` is our clock.
+
+        ``rule`` is which calls the campaign or the tenant has recorded (``never``, ``originated``, ``all``); None: as
+        the settings have it. What the request says of it goes first.
+        """
         if not self._set.enabled:
             raise NotAllowed("destination", "cannot be dialled: originate.enabled is false")
         name, gateway = self._gateway(request.get("gateway"))
@@ -117,6 +122,10 @@ class Planner:
         call_id, job = new_uuid(now_us), new_uuid(now_us)
         asked = self._asked(request, shown)
         lead = self._lead_leg(request, call_id, number, ring_s, now_us)
+        if self._records(request.get("record"), rule):
+            path = self.recording_path(call_id, now_us)
+            lead["execute_on_answer_2"] = commands.record_session(path)
+            lead |= self.recording_variables()
         dial = gateway.dial_string.format(gateway=name, destination=destination)
         agent_leg = new_uuid(now_us) if first == "agent" else None
         if agent is not None and agent_leg is not None:
@@ -180,10 +189,6 @@ class Planner:
         }
         if number:
             leg["origination_caller_id_number"] = number
-        if self._records(request.get("record")):
-            path = self.recording_path(call_id, now_us)
-            leg["execute_on_answer_2"] = commands.record_session(path)
-            leg |= self.recording_variables()
         return leg
 
     def agent_leg(self, agent: AgentTarget, lead_number: str | None) -> dict[str, str]:
@@ -305,10 +310,10 @@ class Planner:
 
     # -- recordings -----------------------------------------------------------------------------------------------
 
-    def _records(self, asked: Any) -> bool:
+    def _records(self, asked: Any, rule: str | None) -> bool:
         if asked is not None and type(asked) is not bool:
             raise MalformedInput("record", "must be true or false")
-        return self._settings.recordings.start == "answer" if asked is None else asked
+        return (rule or rule_of(self._settings.recordings.start)) != "never" if asked is None else asked
 
     def recording_variables(self) -> dict[str, str]:
         """How a call is recorded: a transfer does not end it."""

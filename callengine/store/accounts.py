@@ -7,7 +7,7 @@ random bits, so a plain hash cannot be searched; it is shown once, when the key 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from hashlib import sha256
 from hmac import compare_digest
 from typing import Any, Final
@@ -19,7 +19,7 @@ from callengine.errors import AlreadyExists, MalformedInput, NoSuchTenant
 from callengine.store import schema
 from callengine.store.clock import clock_us
 from callengine.store.database import Store
-from callengine.store.entities import ApiKey, Executes, Tenant
+from callengine.store.entities import RECORD_RULES, ApiKey, Executes, RecordRules, Tenant
 
 SCOPES: Final = (
     "calls:read",
@@ -34,6 +34,8 @@ _MAX_KEY_LENGTH: Final = 200
 _USED_EVERY_US: Final = 60_000_000
 _MAX_USES: Final = 10_000
 _NO_HASH: Final = bytes(32)
+_MAX_DAYS: Final = 36_500
+_MAX_MICROS: Final = 10**15
 
 
 def _new_id() -> str:
@@ -94,6 +96,35 @@ class Accounts:
         tenants = schema.Tenant.select(schema.Tenant.name, schema.Tenant.id).tuples()
         numbers = schema.TenantNumber.select(schema.TenantNumber.number, schema.TenantNumber.tenant_id).tuples()
         return self._store.run(lambda db: (dict(tenants.execute(db)), dict(numbers.execute(db))), _TIMEOUT_S)
+
+    def update_tenant(self, name: str, changes: Mapping[str, str | int | None]) -> Tenant:
+        """Sets any of ``record``, ``recordings_days`` and ``ai_daily_spend_micros``; None: as the settings have it.
+
+        Raises NoSuchTenant, MalformedInput.
+        """
+        for field, value in changes.items():
+            _check_rule(field, value)
+
+        def update(db: peewee.Database) -> Tenant:
+            tenant = _tenant(db, name)
+            if changes:
+                schema.Tenant.update(**changes).where(schema.Tenant.id == tenant.id).execute(db)
+            return _tenant(db, name)
+
+        return self._executor.execute(update, _TIMEOUT_S)
+
+    def record_rules(self) -> RecordRules:
+        """What tenants and campaigns say of recording, those that say nothing left out."""
+        tenant, campaign = schema.Tenant, schema.Campaign
+        of_tenants = tenant.select(tenant.id, tenant.record).where(tenant.record.is_null(False)).tuples()
+        columns = (campaign.tenant_id, campaign.id, campaign.record)
+        of_campaigns = campaign.select(*columns).where(campaign.record.is_null(False)).tuples()
+
+        def read(db: peewee.Database) -> RecordRules:
+            campaigns = {(owner, name): rule for owner, name, rule in of_campaigns.execute(db)}
+            return RecordRules(tenants=dict(of_tenants.execute(db)), campaigns=campaigns)
+
+        return self._store.run(read, _TIMEOUT_S)
 
     # -- numbers -----------------------------------------------------------------------------------------------------
 
@@ -206,6 +237,19 @@ class Accounts:
         mine = (model.prefix == prefix.removeprefix("ce_")) & model.revoked_us.is_null()
         query = model.update(revoked_us=self._now_us()).where(mine)
         return bool(self._executor.execute(lambda db: query.execute(db), _TIMEOUT_S))
+
+
+def _check_rule(field: str, value: str | int | None) -> None:
+    most = {"recordings_days": _MAX_DAYS, "ai_daily_spend_micros": _MAX_MICROS}
+    if field != "record" and field not in most:
+        raise ValueError(f"not to be edited: {field}")
+    if value is None:
+        return
+    if field == "record":
+        if value not in RECORD_RULES:
+            raise MalformedInput("record", f"must be one of {', '.join(RECORD_RULES)}")
+    elif type(value) is not int or not 0 <= value <= most[field]:
+        raise MalformedInput(field, f"must be a whole number from 0 to {most[field]}")
 
 
 def _tenant(db: peewee.Database, name: str) -> Tenant:

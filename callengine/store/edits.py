@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 import peewee
 
 from callengine.calls.record import CallRecord
 from callengine.errors import AlreadyExists, MalformedInput, NoSuchCall, NoSuchCampaign
 from callengine.store import schema
 from callengine.store.clock import clock_us
-from callengine.store.entities import Campaign, Executes, Lead
+from callengine.store.entities import RECORD_RULES, Campaign, Executes, Lead, campaign_from
 from callengine.store.reads import Reads, is_uuid
 
 _TIMEOUT_S: Final = 5.0
 _EDITABLE: Final = frozenset({"disposition", "notes"})
+_OF_CAMPAIGN: Final = frozenset({"name", "goal", "dispositions", "record"})
+GOAL_MAX: Final = 2000
+DISPOSITIONS_MAX: Final = 64
+CODE_MAX: Final = 64
 
 
 class Edits:
@@ -52,19 +57,37 @@ class Edits:
 
         return self._executor.execute(edit, _TIMEOUT_S)
 
-    def create_campaign(self, tenant_id: str, campaign_id: str, name: str | None) -> Campaign:
-        """Raises AlreadyExists, MalformedInput."""
+    def create_campaign(
+        self, tenant_id: str, campaign_id: str, name: str | None, settings: Mapping[str, Any] | None = None
+    ) -> Campaign:
+        """``settings`` as the changes of ``update_campaign``. Raises AlreadyExists, MalformedInput."""
         _storable("id", campaign_id)
-        _storable("name", name)
-        made = Campaign(id=campaign_id, name=name, created_us=self._now_us())
+        values = _campaign_values({**(settings or {}), "name": name})
+        created_us = self._now_us()
 
         def create(db: peewee.Database) -> Campaign:
-            query = schema.Campaign.insert(tenant_id=tenant_id, id=campaign_id, name=name, created_us=made.created_us)
+            query = schema.Campaign.insert(tenant_id=tenant_id, id=campaign_id, created_us=created_us, **values)
             if not query.on_conflict(action="IGNORE").as_rowcount().execute(db):
                 raise AlreadyExists("campaign")
-            return made
+            return _campaign(db, tenant_id, campaign_id)
 
         return self._executor.execute(create, _TIMEOUT_S)
+
+    def update_campaign(self, tenant_id: str, campaign_id: str, changes: Mapping[str, Any]) -> Campaign:
+        """Sets any of ``name``, ``goal``, ``dispositions`` (1-64 codes) and ``record``; None clears.
+
+        Raises NoSuchCampaign, MalformedInput.
+        """
+        _storable("id", campaign_id)
+        values = _campaign_values(changes)
+
+        def update(db: peewee.Database) -> Campaign:
+            mine = (schema.Campaign.tenant_id == tenant_id) & (schema.Campaign.id == campaign_id)
+            if values:
+                schema.Campaign.update(**values).where(mine).execute(db)
+            return _campaign(db, tenant_id, campaign_id)
+
+        return self._executor.execute(update, _TIMEOUT_S)
 
     def create_lead(
         self, tenant_id: str, lead_id: str, campaign_id: str | None, name: str | None, phone_number: str | None
@@ -100,6 +123,40 @@ class Edits:
             return made
 
         return self._executor.execute(create, _TIMEOUT_S)
+
+
+def _campaign(db: peewee.Database, tenant_id: str, campaign_id: str) -> Campaign:
+    model = schema.Campaign
+    columns = (model.id, model.name, model.created_us, model.goal, model.dispositions, model.record)
+    found = model.select(*columns).where((model.tenant_id == tenant_id) & (model.id == campaign_id)).dicts()
+    for row in found.execute(db):
+        return campaign_from(**row)
+    raise NoSuchCampaign
+
+
+def _campaign_values(changes: Mapping[str, Any]) -> dict[str, str | None]:
+    """The columns to set. Raises MalformedInput."""
+    if unknown := set(changes) - _OF_CAMPAIGN:
+        raise ValueError(f"not to be edited: {', '.join(sorted(unknown))}")
+    values = dict(changes)
+    for name in ("name", "goal"):
+        _storable(name, values.get(name))
+    if len(values.get("goal") or "") > GOAL_MAX:
+        raise MalformedInput("goal", f"must not be longer than {GOAL_MAX} characters")
+    if values.get("record") not in (None, *RECORD_RULES):
+        raise MalformedInput("record", f"must be one of {', '.join(RECORD_RULES)}")
+    if (codes := values.get("dispositions")) is not None:
+        values["dispositions"] = msgspec.json.encode(_codes(codes)).decode()
+    return values
+
+
+def _codes(codes: Any) -> list[str]:
+    found = list(codes)
+    if not 1 <= len(found) <= DISPOSITIONS_MAX or len(set(found)) < len(found):
+        raise MalformedInput("dispositions", f"must be 1 to {DISPOSITIONS_MAX} different codes")
+    if not all(0 < len(code) <= CODE_MAX and code.isprintable() for code in found):
+        raise MalformedInput("dispositions", f"each must have 1 to {CODE_MAX} printable characters")
+    return found
 
 
 def _storable(field: str, value: str | None) -> None:

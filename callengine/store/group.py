@@ -15,7 +15,7 @@ from callengine.calls.leg import Note
 from callengine.calls.machine import Published
 from callengine.calls.record import CallRecord
 from callengine.errors import StoreUnavailable
-from callengine.store import faults, rows, sql
+from callengine.store import analyses, faults, outbox, rows, sql
 from callengine.store.database import Store, discard, transaction
 
 _MAX_COUNTERS: Final = 100_000
@@ -82,10 +82,15 @@ class Result:
 
 
 class Committer:
-    """Owns the write connection. Each method runs in the writer's one thread."""
+    """Owns the write connection. Each method runs in the writer's one thread.
 
-    def __init__(self, store: Store) -> None:
+    ``looks_at_recordings``: those that calls tell of get a row, to be looked at; ``analyses_calls``: so do such calls.
+    """
+
+    def __init__(self, store: Store, *, looks_at_recordings: bool = False, analyses_calls: bool = False) -> None:
         self._store = store
+        self._recordings = looks_at_recordings
+        self._analyses = analyses_calls
         self._db: peewee.Database | None = None
         self._pack = rows.id_for(store.kind)
         self._counters: dict[str, int] = {}
@@ -141,6 +146,9 @@ class Committer:
     def _attempt(self, db: peewee.Database, group: Group, *, careful: bool) -> list[tuple[str, str]]:
         refused: list[tuple[str, str]] = []
         with transaction(db):
+            if group.jobs or any(entry.published for entry in group.entries):
+                # Before any row: two engines that wait for each other's would be a deadlock.
+                outbox.lock(db)
             bulk = [] if careful else [e for e in group.entries if e.call_id not in self._delicate]
             self._write(db, bulk, group.taken_us)
             if len(bulk) < len(group.entries):
@@ -156,7 +164,8 @@ class Committer:
     def _write(self, db: peewee.Database, entries: Sequence[Entry], now_us: int) -> None:
         calls: list[rows.Row] = []
         events: list[rows.Row] = []
-        outbox: list[rows.Row] = []
+        milestones: list[rows.Row] = []
+        recorded: list[Call] = []
         campaigns: set[tuple[str, str]] = set()
         for entry in entries:
             if (call := entry.call) is not None:
@@ -164,20 +173,29 @@ class Committer:
                     entry.row = rows.call_row(call, entry.record, self._pack)
                 calls.append(entry.row)
                 # Held: whose it is may still change, and a campaign must not be left behind with another tenant.
-                if call.campaign is not None and not call.held:
-                    campaigns.add((call.tenant_id, call.campaign))
+                if not call.held:
+                    if call.campaign is not None:
+                        campaigns.add((call.tenant_id, call.campaign))
+                    if call.recordings and self._recordings:
+                        recorded.append(call)
             if entry.event_rows:
                 events += entry.event_rows
             if entry.published:
                 if entry.outbox_rows is None:
                     entry.outbox_rows = [rows.outbox_row(p, now_us, self._pack) for p in entry.published]
-                outbox += entry.outbox_rows
+                milestones += entry.outbox_rows
         campaigns -= self._campaigns
         found = [(self._pack(tenant), campaign, now_us) for tenant, campaign in sorted(campaigns)]
         rows.CAMPAIGNS.run(db, found)
         rows.CALLS.run(db, calls)
         rows.EVENTS.run(db, events)
-        rows.OUTBOX.run(db, outbox)
+        if recorded:
+            claims = [rows.recording_row(c, r, now_us, self._pack) for c in recorded for r in c.recordings]
+            rows.RECORDINGS.run(db, claims)
+            if self._analyses:
+                rows.ANALYSES.run(db, [rows.analysis_row(c, now_us, self._pack) for c in recorded])
+                analyses.mark_pending(db, [c.id for c in recorded])
+        outbox.add_milestones(db, milestones)
         self._remember(campaigns)
 
     def _write_each(self, db: peewee.Database, entries: Iterable[Entry], now_us: int) -> list[tuple[str, str]]:
@@ -249,10 +267,14 @@ class Committer:
 
     def _last_numbers(self, db: peewee.Database, call_ids: Sequence[str]) -> dict[str, int]:
         if self._store.kind == "postgres":
-            text = "SELECT call_id::text, max(n) FROM call_event WHERE call_id = ANY(%s::uuid[]) GROUP BY call_id"
-            return dict(sql.query(db, text, (list(call_ids),)).fetchall())
-        text = "SELECT max(n) FROM call_event WHERE call_id = ?"
-        return {i: sql.query(db, text, (self._pack(i),)).fetchone()[0] or 0 for i in call_ids}
+            text = (
+                "SELECT call_id::text, max(n) FROM call_event WHERE call_id = ANY(%s::uuid[]) AND n < %s"
+                " GROUP BY call_id"
+            )
+            return dict(sql.query(db, text, (list(call_ids), rows.FIRST_OUTSIDE_NOTE)).fetchall())
+        text = "SELECT max(n) FROM call_event WHERE call_id = ? AND n < ?"
+        keys = [(i, (self._pack(i), rows.FIRST_OUTSIDE_NOTE)) for i in call_ids]
+        return {i: sql.query(db, text, key).fetchone()[0] or 0 for i, key in keys}
 
 
 def _cleaned(entry: Entry, pack: Callable[[str], Any]) -> Entry:

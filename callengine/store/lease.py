@@ -22,9 +22,12 @@ class Lease:
         self._ttl_s = ttl_s
         self.renew_every_s = ttl_s / 3
 
-    def acquire(self, node: str, holder: str, now_s: float, core_uuid: str | None = None) -> int:
+    def acquire(
+        self, node: str, holder: str, now_s: float, core_uuid: str | None = None, dead: str | None = None
+    ) -> int:
         """Takes the lease, or keeps it. Returns its epoch, which grows when it changes hands.
 
+        ``dead`` is a holder that is known to be gone: what it held is taken at once.
         Raises LeaseHeld while another holder's has not expired, and StoreUnavailable.
         """
         now_us = int(now_s * 1_000_000)
@@ -41,6 +44,7 @@ class Lease:
                 },
                 # An expiry further away than a lease can last was written before a clock was set back.
                 where=(Row.holder == holder)
+                | (Row.holder == (dead or holder))
                 | (Row.expires_us <= now_us)
                 | (Row.expires_us > now_us + 2 * int(self._ttl_s * 1_000_000)),
             ).execute(db)

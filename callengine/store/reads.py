@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any, Final
 
 import msgspec
@@ -21,7 +21,7 @@ from callengine.calls.leg import Note
 from callengine.calls.record import CallRecord
 from callengine.store import rows, schema, sql
 from callengine.store.database import Store
-from callengine.store.entities import Campaign, Lead
+from callengine.store.entities import Campaign, Lead, campaign_from
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,7 @@ _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _EQUAL: Final = ("campaign_id", "lead_id", "agent_id", "status", "direction", "disposition")
 _LIVE_STATUSES: Final = frozenset({"dialing", "ringing", "answered", "agent_connected"})
 _MAX_TIMELINE: Final = 10_000
+_CHUNK: Final = 500
 _TIMEOUT_S: Final = 10.0
 _RESTART_TIMEOUT_S: Final = 60.0
 
@@ -160,18 +161,58 @@ class Reads:
         row = self._store.run(lambda db: sql.query(db, self._by_channel, (node, fs_uuid)).fetchone(), self._timeout_s)
         return None if row is None else rows.decode_state(row[0])
 
+    def calls_of_channels(self, node: str, fs_uuids: Collection[str]) -> list[Call]:
+        """The calls whose own channels are among these, also those that are long over. One that cannot be read is not
+        there, and logged.
+        """
+
+        def read(db: peewee.Database) -> tuple[list[Call], list[str]]:
+            calls, errors = [], []
+            uuids = list(fs_uuids)
+            for at in range(0, len(uuids), _CHUNK):
+                chunk = uuids[at : at + _CHUNK]
+                marks = ", ".join("?" * len(chunk))
+                text = f"SELECT state FROM call WHERE node = ? AND fs_uuid IN ({marks})"
+                for (state,) in sql.run(db, text, (node, *chunk)).fetchall():
+                    try:
+                        calls.append(rows.decode_state(state))
+                    except msgspec.MsgspecError as error:
+                        errors.append(str(error))
+            return calls, errors
+
+        calls, errors = self._store.run(read, _RESTART_TIMEOUT_S)
+        for error in errors:
+            log.error("a call cannot be restored: %s", error)
+        return calls
+
+    def clock_notes(self, call_ids: Collection[str]) -> set[tuple[str, str, int]]:
+        """What our own clock stamped in the timelines of these calls: (call id, name, µs)."""
+
+        def read(db: peewee.Database) -> set[tuple[str, str, int]]:
+            found = set()
+            ids = list(call_ids)
+            for at in range(0, len(ids), _CHUNK):
+                chunk = [self._pack(call_id) for call_id in ids[at : at + _CHUNK]]
+                marks = ", ".join("?" * len(chunk))
+                text = f"SELECT call_id, name, at_us FROM call_event WHERE source = 'clock' AND call_id IN ({marks})"
+                rows_ = sql.run(db, text, chunk).fetchall()
+                found |= {(schema.text_of(call_id), name, at_us) for call_id, name, at_us in rows_}
+            return found
+
+        return self._store.run(read, _RESTART_TIMEOUT_S)
+
     # -- campaigns and leads -----------------------------------------------------------------------------------------
 
     def campaign(self, tenant_id: str, campaign_id: str) -> Campaign | None:
         """The campaign of that id, if it is the tenant's."""
         model = schema.Campaign
         query = _campaigns(tenant_id).where(model.id == campaign_id)
-        return next(iter(self._all(query, Campaign)), None)
+        return next(iter(self._all(query, campaign_from)), None)
 
     def campaigns(self, tenant_id: str, page: int, page_size: int) -> tuple[list[Campaign], int]:
         """The tenant's campaigns, the latest first."""
         model = schema.Campaign
-        return self._page(_campaigns(tenant_id), (model.created_us.desc(), model.id), Campaign, page, page_size)
+        return self._page(_campaigns(tenant_id), (model.created_us.desc(), model.id), campaign_from, page, page_size)
 
     def lead(self, tenant_id: str, lead_id: str) -> Lead | None:
         """The lead of that id, if it is the tenant's."""
@@ -185,10 +226,12 @@ class Reads:
             query = query.where(model.campaign_id == campaign_id)
         return self._page(query, (model.created_us.desc(), model.id), Lead, page, page_size)
 
-    def _all(self, query: Any, kind: type[Any]) -> list[Any]:
+    def _all(self, query: Any, kind: Callable[..., Any]) -> list[Any]:
         return self._store.run(lambda db: [kind(**row) for row in query.dicts().execute(db)], self._timeout_s)
 
-    def _page(self, query: Any, order: Any, kind: type[Any], page: int, page_size: int) -> tuple[list[Any], int]:
+    def _page(
+        self, query: Any, order: Any, kind: Callable[..., Any], page: int, page_size: int
+    ) -> tuple[list[Any], int]:
         wanted = query.order_by(*order).limit(page_size).offset(_offset(page, page_size))
 
         def read(db: peewee.Database) -> tuple[list[Any], int]:
@@ -200,7 +243,8 @@ class Reads:
 
 def _campaigns(tenant_id: str) -> Any:
     model = schema.Campaign
-    return model.select(model.id, model.name, model.created_us).where(model.tenant_id == tenant_id)
+    columns = (model.id, model.name, model.created_us, model.goal, model.dispositions, model.record)
+    return model.select(*columns).where(model.tenant_id == tenant_id)
 
 
 def _leads(tenant_id: str) -> Any:

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
-from uuid import UUID, uuid5
 
 import msgspec
 
-from callengine.calls.call import Call
+from callengine.calls.call import Call, Recording
 from callengine.calls.facts import Source
+from callengine.calls.ids import event_id_of, recording_id_of
 from callengine.calls.leg import Note
 from callengine.calls.machine import Published
-from callengine.calls.record import CallRecord, record_of
+from callengine.calls.record import CallRecord, StoredEvent, record_of
 from callengine.store.schema import text_of
 from callengine.store.sql import Insert
 
@@ -24,6 +24,9 @@ FIELDS: Final = CallRecord.__struct_fields__
 _ENGINE_FIELDS: Final = FIELDS[: FIELDS.index("seq") + 1]
 _JSON_AT: Final = FIELDS.index("agents")
 _SEQ_AT: Final = FIELDS.index("seq")
+_FILES_AT: Final = FIELDS.index("files")
+SIDE_FIELDS: Final = FIELDS[_SEQ_AT + 1 :]
+"""What is set from outside the book: columns of ``call``, and copied into the outbox with each event."""
 _BOOLS: Final = tuple(FIELDS.index(name) for name in ("live", "overlong", "has_recording"))
 _COLUMNS: Final = (*_ENGINE_FIELDS, "state")
 _KEYS: Final = frozenset({"id", "node", "fs_uuid"})
@@ -33,6 +36,10 @@ encode_json: Final = msgspec.json.Encoder().encode
 _decode_list: Final = msgspec.json.Decoder(list[dict[str, Any]]).decode
 decode_state: Final = msgspec.json.Decoder(Call).decode
 decode_record: Final = msgspec.json.Decoder(CallRecord).decode
+decode_json: Final = msgspec.json.Decoder().decode
+
+FIRST_OUTSIDE_NOTE: Final = 1 << 40
+"""The engine numbers a timeline's entries from 1; those from outside the book (``tell``) begin where it never comes."""
 
 Row = tuple[Any, ...]
 S = TypeVar("S", bound=msgspec.Struct)
@@ -46,8 +53,47 @@ _NOT_STALE: Final = (
 CALLS: Final = Insert("call", _COLUMNS, f"(id) DO UPDATE SET {_updates} WHERE {_NOT_STALE}")
 CAMPAIGNS: Final = Insert("campaign", ("tenant_id", "id", "created_us"), "DO NOTHING")
 EVENTS: Final = Insert("call_event", ("call_id", "n", "at_us", "name", "leg", "source", "detail"), "DO NOTHING")
-OUTBOX: Final = Insert(
-    "outbox", ("id", "call_id", "tenant_id", "seq", "event", "payload", "created_us"), "(id) DO NOTHING"
+# A recording that was stopped anew is looked at anew, whatever was found before.
+RECORDINGS: Final = Insert(
+    "recording",
+    (
+        "id",
+        "call_id",
+        "tenant_id",
+        "node",
+        "leg",
+        "path",
+        "started_us",
+        "stopped_us",
+        "claimed_ms",
+        "discarded",
+        "status",
+        "attempts",
+        "next_us",
+        "created_us",
+    ),
+    "(id) DO UPDATE SET tenant_id = excluded.tenant_id, started_us = excluded.started_us,"
+    " stopped_us = excluded.stopped_us, claimed_ms = excluded.claimed_ms, discarded = excluded.discarded,"
+    " status = excluded.status, reason = NULL, attempts = 0, next_us = excluded.next_us"
+    " WHERE coalesce(excluded.stopped_us, 0) > coalesce(recording.stopped_us, 0)",
+)
+ANALYSES: Final = Insert(
+    "analysis",
+    (
+        "call_id",
+        "tenant_id",
+        "node",
+        "status",
+        "due",
+        "run",
+        "attempts",
+        "unusable",
+        "next_us",
+        "lease_us",
+        "spent_micros",
+        "created_us",
+    ),
+    "DO NOTHING",
 )
 ENGINES: Final = Insert(
     "engine",
@@ -75,7 +121,12 @@ def _bytes(value: str) -> bytes:
 def columns_for(kind: str, prefix: str = "") -> str:
     """The columns of ``CallRecord`` to select, in its order; Postgres writes its ids out itself, in C."""
     cast = "::text" if kind == "postgres" else ""
-    return ", ".join(f"{prefix}{c}{cast}" if c in {"id", "tenant_id"} else f"{prefix}{c}" for c in FIELDS)
+    special = {
+        "id": f"{prefix}id{cast}",
+        "tenant_id": f"{prefix}tenant_id{cast}",
+        "seq": f"{prefix}seq + {prefix}side_seq",
+    }
+    return ", ".join(special.get(c, f"{prefix}{c}") for c in FIELDS)
 
 
 def call_row(call: Call, record: CallRecord | None, pack: Callable[[str], Any]) -> Row:
@@ -96,15 +147,35 @@ def event_row(call_id: Any, n: int, note: Note) -> Row:
     return (call_id, n, note.at_us, note.name, note.leg, note.source.value, note.detail)
 
 
-def event_id_of(call_id: str, seq: int) -> str:
-    """The id under which a milestone is told: the same however often it is written or delivered."""
-    return str(uuid5(UUID(call_id), str(seq)))
+def recording_row(call: Call, recording: Recording, now_us: int, pack: Callable[[str], Any]) -> Row:
+    """The row of a recording as the switch claims it, for ``RECORDINGS``."""
+    return (
+        pack(recording_id_of(call.id, recording.leg, recording.path)),
+        pack(call.id),
+        pack(call.tenant_id),
+        call.node,
+        recording.leg,
+        recording.path,
+        recording.started_us or None,
+        recording.stopped_us or None,
+        recording.duration_ms,
+        recording.discarded,
+        "stopped" if recording.stopped_us else "open",
+        0,
+        now_us,
+        now_us,
+    )
+
+
+def analysis_row(call: Call, now_us: int, pack: Callable[[str], Any]) -> Row:
+    """The row of an analysis that is to be made once the call and its recordings are done, for ``ANALYSES``."""
+    return (pack(call.id), pack(call.tenant_id), call.node, "pending", True, 1, 0, 0, now_us, 0, 0, now_us)
 
 
 def outbox_row(published: Published, now_us: int, pack: Callable[[str], Any]) -> Row:
-    """The row of a milestone, for ``OUTBOX``."""
+    """The row of a milestone, for ``outbox.MILESTONES``."""
     return (
-        pack(event_id_of(published.call_id, published.seq)),
+        pack(event_id_of(published.call_id, str(published.seq))),
         pack(published.call_id),
         pack(published.record.tenant_id),
         published.seq,
@@ -149,7 +220,30 @@ def record_from(row: Sequence[Any]) -> CallRecord:
         values[at] = bool(values[at])
     for at in range(_JSON_AT, _SEQ_AT):
         values[at] = [] if values[at] == "[]" else _decode_list(values[at])
+    values[_FILES_AT] = [] if values[_FILES_AT] is None else _decode_list(values[_FILES_AT])
     return CallRecord(**dict(zip(FIELDS, values, strict=True)))
+
+
+def event_from(row: Sequence[Any]) -> StoredEvent:
+    """The event from a row of ``outbox.COLUMNS``: the record of then, with what had been set from outside by then."""
+    position, event_id, call_id, tenant_id, seq, event, payload, created_us, detail, *side = row
+    record = decode_record(payload)
+    record.seq = seq
+    found = dict(zip(SIDE_FIELDS, side, strict=True))
+    found["files"] = [] if found["files"] is None else _decode_list(found["files"])
+    for name, value in found.items():
+        setattr(record, name, value)
+    return StoredEvent(
+        position=position,
+        id=text_of(event_id),
+        call_id=text_of(call_id),
+        tenant_id=text_of(tenant_id),
+        seq=seq,
+        event=event,
+        record=record,
+        detail=None if detail is None else decode_json(detail),
+        created_us=created_us,
+    )
 
 
 def note_from(row: Sequence[Any]) -> Note:

@@ -60,11 +60,14 @@ class _Model(peewee.Model):
 
 
 class Tenant(_Model):
-    """Whose calls they are."""
+    """Whose calls they are, and the tenant's own rules; null: as the settings have it."""
 
     id = IdField(primary_key=True)
     name = peewee.TextField(unique=True)
     created_us = peewee.BigIntegerField()
+    record = peewee.TextField(null=True)
+    recordings_days = peewee.BigIntegerField(null=True)
+    ai_daily_spend_micros = peewee.BigIntegerField(null=True)
 
 
 class TenantNumber(_Model):
@@ -90,12 +93,15 @@ class ApiKey(_Model):
 
 
 class Campaign(_Model):
-    """A campaign; ``id`` is the tenant's own string."""
+    """A campaign; ``id`` is the tenant's own string, ``dispositions`` a JSON list of the codes its calls can have."""
 
     tenant_id = IdField()
     id = peewee.TextField()
     name = peewee.TextField(null=True)
     created_us = peewee.BigIntegerField()
+    goal = peewee.TextField(null=True)
+    dispositions = peewee.TextField(null=True)
+    record = peewee.TextField(null=True)
 
     class Meta:
         primary_key = peewee.CompositeKey("tenant_id", "id")
@@ -163,6 +169,8 @@ class Call(_Model):
     ai_next_action = peewee.TextField(null=True)
     analysis_status = peewee.TextField(null=True)
     state = peewee.TextField()
+    side_seq = peewee.BigIntegerField()
+    files = peewee.TextField(null=True)
 
 
 class CallEvent(_Model):
@@ -181,7 +189,9 @@ class CallEvent(_Model):
 
 
 class Outbox(_Model):
-    """A milestone to be told; ``payload`` is the ``CallRecord`` of that moment as JSON."""
+    """An event to be told; ``payload`` is the ``CallRecord`` of that moment as JSON, without what people and the
+    analysis had set by then: that stands in the columns after ``detail``, which is what it is about besides the call.
+    """
 
     position = peewee.BigAutoField()
     id = IdField(unique=True)
@@ -191,6 +201,143 @@ class Outbox(_Model):
     event = peewee.TextField()
     payload = peewee.TextField()
     created_us = peewee.BigIntegerField()
+    detail = peewee.TextField(null=True)
+    disposition = peewee.TextField(null=True)
+    disposition_by = peewee.TextField(null=True)
+    notes = peewee.TextField(null=True)
+    ai_summary = peewee.TextField(null=True)
+    ai_sentiment = peewee.TextField(null=True)
+    ai_next_action = peewee.TextField(null=True)
+    analysis_status = peewee.TextField(null=True)
+    files = peewee.TextField(null=True)
+
+
+class Recording(_Model):
+    """A file that the switch said it records. ``path`` and the claims up to ``discarded`` are the switch's words.
+
+    ``status``: ``open`` (started), ``stopped`` (to be looked at), ``ready``, ``failed`` (``reason`` says why) or
+    ``deleted``. ``next_us``: not to be looked at before. ``loudness_cb``: RMS of the loudest second, in hundredths of a
+    dBFS.
+    """
+
+    id = IdField(primary_key=True)
+    call_id = IdField()
+    tenant_id = IdField()
+    node = peewee.TextField()
+    leg = peewee.TextField()
+    path = peewee.TextField()
+    started_us = peewee.BigIntegerField(null=True)
+    stopped_us = peewee.BigIntegerField(null=True)
+    claimed_ms = peewee.BigIntegerField(null=True)
+    discarded = peewee.BooleanField()
+    status = peewee.TextField()
+    reason = peewee.TextField(null=True)
+    attempts = peewee.BigIntegerField()
+    next_us = peewee.BigIntegerField()
+    storage = peewee.TextField(null=True)
+    object_key = peewee.TextField(null=True)
+    bytes = peewee.BigIntegerField(null=True)
+    duration_ms = peewee.BigIntegerField(null=True)
+    channels = peewee.BigIntegerField(null=True)
+    sha256 = peewee.TextField(null=True)
+    loudness_cb = peewee.BigIntegerField(null=True)
+    created_us = peewee.BigIntegerField()
+    looked_us = peewee.BigIntegerField(null=True)
+    deleted_us = peewee.BigIntegerField(null=True)
+
+
+class Analysis(_Model):
+    """The analysis of a call: one row a call, made with its first recording. ``due``: it is still to be worked on.
+
+    ``uploads`` is a JSON list of names at Google that are to be deleted, ``spent_micros`` what all runs cost together
+    (USD, 1e-6), ``statements`` and ``transcript`` are JSON lists.
+    """
+
+    call_id = IdField(primary_key=True)
+    tenant_id = IdField()
+    node = peewee.TextField()
+    status = peewee.TextField()
+    due = peewee.BooleanField()
+    run = peewee.BigIntegerField()
+    attempts = peewee.BigIntegerField()
+    unusable = peewee.BigIntegerField()
+    next_us = peewee.BigIntegerField()
+    holder = peewee.TextField(null=True)
+    lease_us = peewee.BigIntegerField()
+    sdk = peewee.TextField(null=True)
+    model = peewee.TextField(null=True)
+    prompt_version = peewee.TextField(null=True)
+    audio_ms = peewee.BigIntegerField(null=True)
+    input_tokens = peewee.BigIntegerField(null=True)
+    output_tokens = peewee.BigIntegerField(null=True)
+    cost_micros = peewee.BigIntegerField(null=True)
+    spent_micros = peewee.BigIntegerField()
+    error = peewee.TextField(null=True)
+    uploads = peewee.TextField(null=True)
+    statements = peewee.TextField(null=True)
+    transcript = peewee.TextField(null=True)
+    created_us = peewee.BigIntegerField()
+    done_us = peewee.BigIntegerField(null=True)
+
+
+class Endpoint(_Model):
+    """Where a tenant wants to be told. ``events`` is a mask of ``calls.call.EVENT_BITS``.
+
+    ``failures`` counts the failed attempts since the last success, ``retry_us``: nothing is sent before.
+    """
+
+    id = IdField(primary_key=True)
+    tenant_id = IdField()
+    url = peewee.TextField()
+    description = peewee.TextField(null=True)
+    events = peewee.BigIntegerField()
+    enabled = peewee.BooleanField()
+    disabled_reason = peewee.TextField(null=True)
+    secret = peewee.TextField()
+    old_secret = peewee.TextField(null=True)
+    old_secret_until_us = peewee.BigIntegerField(null=True)
+    failures = peewee.BigIntegerField()
+    failing_since_us = peewee.BigIntegerField(null=True)
+    retry_us = peewee.BigIntegerField()
+    created_us = peewee.BigIntegerField()
+
+
+class Delivery(_Model):
+    """An event for an endpoint; made in the transaction of the event. ``status``: pending, delivered or dead."""
+
+    endpoint_id = IdField()
+    event_position = peewee.BigIntegerField()
+    event_id = IdField()
+    call_id = IdField()
+    tenant_id = IdField()
+    event = peewee.TextField()
+    seq = peewee.BigIntegerField()
+    status = peewee.TextField()
+    attempts = peewee.BigIntegerField()
+    next_us = peewee.BigIntegerField()
+    last_status = peewee.BigIntegerField(null=True)
+    last_error = peewee.TextField(null=True)
+    created_us = peewee.BigIntegerField()
+    ended_us = peewee.BigIntegerField(null=True)
+
+    class Meta:
+        primary_key = peewee.CompositeKey("endpoint_id", "event_position")
+
+
+class Attempt(_Model):
+    """One attempt of a delivery: the answer's HTTP status, or what went wrong, and the beginning of its body."""
+
+    endpoint_id = IdField()
+    event_position = peewee.BigIntegerField()
+    n = peewee.BigIntegerField()
+    at_us = peewee.BigIntegerField()
+    duration_ms = peewee.BigIntegerField()
+    status = peewee.BigIntegerField(null=True)
+    error = peewee.TextField(null=True)
+    response = peewee.TextField(null=True)
+
+    class Meta:
+        primary_key = peewee.CompositeKey("endpoint_id", "event_position", "n")
 
 
 class Idempotency(_Model):
@@ -235,6 +382,11 @@ MODELS: Final = (
     Call,
     CallEvent,
     Outbox,
+    Recording,
+    Analysis,
+    Endpoint,
+    Delivery,
+    Attempt,
     Idempotency,
     Lease,
     Engine,

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
@@ -11,6 +12,7 @@ import msgspec
 import peewee
 
 _CHUNK: Final = 200
+_INDEX: Final = re.compile(r"/\*(\w+)\*/")
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -43,6 +45,25 @@ class Insert:
         for start in range(0, len(batch), _CHUNK):
             chunk = [dict(zip(self.columns, row, strict=True)) for row in batch[start : start + _CHUNK]]
             cursor.execute(self.recordset, (_encode(chunk).decode(),))
+
+
+def is_postgres(db: peewee.Database) -> bool:
+    """Which of the two it is."""
+    return not isinstance(db, peewee.SqliteDatabase)
+
+
+def run(db: peewee.Database, text: str, values: Sequence[Any] = ()) -> Any:
+    """The cursor of one statement that is written with ``?``, on either database; peewee's errors. See ``indexed``."""
+    return query(db, text.replace("?", "%s") if is_postgres(db) else indexed(text), values)
+
+
+def indexed(text: str) -> str:
+    """``text`` for SQLite, where ``/*name*/`` behind a table names the index that has to be used.
+
+    SQLite has no figures on how full a partial index is, and takes the primary key; Postgres has, and takes the comment
+    for one.
+    """
+    return _INDEX.sub(r"INDEXED BY \1", text)
 
 
 def query(db: peewee.Database, text: str, values: Sequence[Any] = ()) -> Any:

@@ -50,6 +50,7 @@ class Writer:
 
     ``on_state(ok, reason)`` tells when the database stops or resumes taking writes, ``on_commit(seconds, rows)`` each
     commit, ``on_refused(call_id, error)`` a row that no database would take. On the hub: they must not wait.
+    ``recordings``, ``analyses``: see ``Committer``.
     """
 
     def __init__(
@@ -61,11 +62,16 @@ class Writer:
         on_refused: Callable[[str, str], None] | None = None,
         now_us: Callable[[], int] = clock_us,
         max_rows: int = _MAX_ROWS,
+        recordings: bool = False,
+        analyses: bool = False,
+        on_published: Callable[[], None] = lambda: None,
     ) -> None:
         self._interval_s = store.settings.commit_interval_ms / 1000
         self._on_state, self._on_commit, self._on_refused = on_state, on_commit, on_refused
         self._now_us = now_us
-        self._committer = Committer(store)
+        self.on_published = on_published
+        """Called on the hub when something may have come into the outbox, or be said of a recording; must not wait."""
+        self._committer = Committer(store, looks_at_recordings=recordings, analyses_calls=analyses)
         self._thread: ThreadPool | None = None
         self._running: AsyncResult[Any] | None = None
         self._dirty: dict[str, Entry] = {}
@@ -74,6 +80,8 @@ class Writer:
         self._waiters: list[tuple[int, Event]] = []
         self._in_group: list[tuple[Job, Event]] = []
         self._number = 0
+        self._upto = 0
+        self._abandoned = False
         self._rows = 0
         self._failures = 0
         self._greenlet: gevent.Greenlet[[], None] | None = None
@@ -95,6 +103,8 @@ class Writer:
 
     def put(self, call: Call, record: CallRecord | None = None) -> None:
         """Mark a call's row dirty; the last state wins. Without ``record`` it is derived in the thread."""
+        if self._abandoned:
+            return
         entry = self._entry(call.id)
         if entry.call is None:
             self._rows += 1
@@ -102,6 +112,8 @@ class Writer:
 
     def note(self, noted: Noted) -> None:
         """Append to a call's timeline."""
+        if self._abandoned:
+            return
         if self._rows >= 2 * self.max_rows:
             if not self.dropped_notes:
                 log.error("%d rows wait for the database: timelines are no longer kept for now", self._rows)
@@ -112,6 +124,8 @@ class Writer:
 
     def publish(self, published: Published) -> None:
         """Put a milestone into the outbox, in the transaction of the call's row."""
+        if self._abandoned:
+            return
         self._entry(published.call_id).published.append(published)
         self._rows += 1
 
@@ -158,6 +172,16 @@ class Writer:
     def _hurry(self) -> None:
         self._urgent.set()
         self._work.set()
+
+    def mark(self) -> int:
+        """Stands for all that was handed over up to now; see ``committed``."""
+        return self._number
+
+    def committed(self, mark: int) -> bool:
+        """Whether everything that ``mark`` stands for is committed. Never after ``abandon``: that was given up."""
+        if self._abandoned:
+            return False
+        return self._upto >= mark or (not self._dirty and self._group is None)
 
     # -- what can be seen of it --------------------------------------------------------------------------------------
 
@@ -242,6 +266,7 @@ class Writer:
 
     def abandon(self) -> None:
         """Write nothing more: these rows are another engine's now."""
+        self._abandoned = True
         self._dirty.clear()
         self._stopping = True
         self._hurry()
@@ -282,6 +307,7 @@ class Writer:
         group, jobs = self._group, self._in_group
         assert group is not None
         self._group, self._in_group = None, []
+        self._upto = group.upto
         size = sum(entry.size for entry in group.entries)
         self._rows -= size
         self._committed_at = time.monotonic()
@@ -303,6 +329,8 @@ class Writer:
             self._tell(None)
         if self._on_commit is not None:
             self._on_commit(result.seconds, size)
+        if jobs or any(e.published or (e.call is not None and e.call.recordings) for e in group.entries):
+            self.on_published()
 
     def _failed(self, reason: str) -> None:
         self._failures += 1

@@ -16,17 +16,13 @@ monkey.patch_all()
 
 import argparse
 import json
-import os
 import random
-import subprocess
 import sys
 import tempfile
 import time
 import urllib.error
-import urllib.request
 import uuid
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +33,7 @@ from callengine.calls.causes import cause_of
 from callengine.esl.client import EslClient
 from callengine.esl.headers import Translator
 from tests.acceptance import cdrs
+from tests.acceptance.daemon import Daemon
 
 # kind -> (digit that the far end goes by, share of the mix)
 KINDS = {
@@ -62,111 +59,14 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return parser.parse_args(argv)
 
 
-class Daemon:
-    """A daemon of its own on a free port, with its key."""
-
-    def __init__(self, args: argparse.Namespace, state: Path) -> None:
-        host, port, password = args.esl.split(":", 2)
-        self.url = f"http://127.0.0.1:{_free_port()}"
-        config = state / "callengine.toml"
-        config.write_text(_configuration(args, state, host, port, int(self.url.rsplit(":", 1)[1])))
-        self._command = [sys.executable, "-m", "callengine", "--config", str(config)]
-        self._env = {**os.environ, "CALLENGINE_CONFIG": str(config), "CALLENGINE_ESL__PASSWORD": password}
-        if args.database:
-            self._env["CALLENGINE_DATABASE__URL"] = args.database
-        self._run("migrate", "run")
-        self._run("tenant", "create", "default", check=False)
-        key = self._run("key", "create", "--tenant", "default", "--scope", "calls:read", "--scope", "calls:write")
-        self.key = key.strip().splitlines()[-1]
-        self.log = (state / "daemon.log").open("w+")
-        self.process = subprocess.Popen([sys.executable, "-m", "callengine", "run"], env=self._env, stderr=self.log)
-        self._wait_ready()
-
-    def _run(self, *words: str, check: bool = True) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "callengine", *words], env=self._env, capture_output=True, text=True
-        )
-        if check and done.returncode:
-            raise SystemExit(f"callengine {words[0]}: {done.stderr}")
-        return done.stdout
-
-    def _wait_ready(self) -> None:
-        for _ in range(300):
-            try:
-                with urllib.request.urlopen(self.url + "/readyz", timeout=2) as answer:
-                    if answer.status == 200:
-                        return
-            except OSError:
-                pass
-            gevent.sleep(0.1)
-        self.stop()
-        raise SystemExit(f"the daemon did not get ready: {self.log.read()[-2000:]}")
-
-    def ask(self, method: str, path: str, body: Any = None) -> Any:
-        request = urllib.request.Request(self.url + path, method=method)
-        request.add_header("Authorization", f"Bearer {self.key}")
-        if body is not None:
-            request.data = json.dumps(body).encode()
-            request.add_header("Content-Type", "application/json")
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.load(answer)
-
-    def calls(self) -> Iterator[dict[str, Any]]:
-        page = 1
-        while True:
-            got = self.ask("GET", f"/v1/calls?page={page}&page_size=200")
-            yield from got["data"]
-            if page >= got["total_pages"]:
-                return
-            page += 1
-
-    def figures(self) -> str:
-        """How the daemon fared: its CPU time, how long events waited for the tracker, how long commits took."""
-        with urllib.request.urlopen(self.url + "/metrics", timeout=10) as answer:
-            lines = answer.read().decode().splitlines()
-        values = dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
-        user, system = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(") ", 1)[1].split()[11:13]
-        cpu_s = (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-        count = float(values["callengine_event_lag_seconds_count"])
-        bucket = 'callengine_event_lag_seconds_bucket{{le="{}"}}'
-        late = {bound: count - float(values[bucket.format(bound)]) for bound in ("0.02", "0.1", "1.0")}
-        hub = {
-            b: float(values[f'callengine_hub_lateness_seconds_bucket{{le="{b}"}}'])
-            for b in ("0.01", "0.1", "1.0", "+Inf")
-        }
-        took_s, commits = (float(values[f"callengine_commit_seconds_{what}"]) for what in ("sum", "count"))
-        return (
-            f"daemon: {cpu_s:.1f} s of CPU; {count:.0f} batches of events, of these waited longer than (s): {late};"
-            f" hub late by at most (s): {hub};"
-            f" {commits:.0f} commits of {1000 * took_s / commits:.1f} ms"
-        )
-
-    def stop(self) -> int:
-        self.process.terminate()
-        code = self.process.wait(timeout=30)
-        self.log.seek(0)
-        return code
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
-
-
-def _configuration(args: argparse.Namespace, state: Path, host: str, port: str, http_port: int) -> str:
+def _configuration(args: argparse.Namespace, state: Path) -> str:
+    host, port, _ = args.esl.split(":", 2)
     recordings = args.recordings or state / "recordings"
     recordings.mkdir(exist_ok=True)
     return f"""
 [esl]
 host = "{host}"
 port = {port}
-[http]
-port = {http_port}
-[state]
-directory = "{state}"
 [recordings]
 directories = ["{recordings}"]
 [originate]
@@ -281,7 +181,11 @@ def main(argv: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="callengine-mixed-") as folder:
         state = Path(folder)
         state.chmod(0o755)
-        daemon = Daemon(args, state)
+        secrets = {"CALLENGINE_ESL__PASSWORD": args.esl.split(":", 2)[2]}
+        if args.database:
+            secrets["CALLENGINE_DATABASE__URL"] = args.database
+        daemon = Daemon(state, _configuration(args, state), secrets)
+        daemon.start()
         try:
             there_before = {c["fs_uuid"] for c in daemon.calls()}
             load = Load(args, daemon)
@@ -305,8 +209,7 @@ def main(argv: list[str]) -> int:
                 print(call["fs_uuid"], call["status"], call["failure_reason"], json.dumps(events)[:1500])
         finally:
             code = daemon.stop()
-            words = ('"level":"warning"', '"level":"error"', "Traceback")
-            errors = [line for line in daemon.log.read().splitlines() if any(word in line for word in words)]
+            errors = daemon.complaints()
     print(f"in the book {len(told)}; legs with a CDR {len(found)}; without a channel {len(without)}")
     print("by status", dict(Counter(c["status"] for c in told)))
     print("by cause", dict(Counter(str(c["hangup_cause"]) for c in told)))

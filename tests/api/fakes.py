@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from typing import Any
 
@@ -29,9 +29,10 @@ from callengine.errors import (
     StoreUnavailable,
     WrongState,
 )
+from tests.api.fake_webhooks import FakeWebhooks
 
 ALICE, BOB = "tenant-alice", "tenant-bob"
-ALL_SCOPES = ("calls:read", "calls:write", "campaigns:read", "campaigns:write")
+ALL_SCOPES = ("calls:read", "calls:write", "campaigns:read", "campaigns:write", "webhooks:read", "webhooks:write")
 BASE_US = 1_795_343_615_301_165
 
 
@@ -47,6 +48,9 @@ class CampaignRow:
     id: str
     name: str | None
     created_us: int
+    goal: str | None = None
+    dispositions: list[str] | None = None
+    record: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,17 +62,39 @@ class LeadRow:
     created_us: int
 
 
+@dataclass(frozen=True)
+class AnalysisRow:
+    call_id: str
+    status: str | None = None
+    run: int | None = None
+    sdk: str | None = None
+    model: str | None = None
+    prompt_version: str | None = None
+    audio_ms: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    spent_micros: int | None = None
+    error: str | None = None
+    statements: list[dict[str, Any]] | None = None
+    transcript: list[dict[str, Any]] | None = None
+    created_us: int | None = None
+    next_us: int | None = None
+    done_us: int | None = None
+
+
 @dataclass
 class World:
     """Everything that is stored, by tenant."""
 
     calls: dict[str, CallRecord] = field(default_factory=dict)
     notes: dict[str, list[Note]] = field(default_factory=dict)
+    analyses: dict[str, AnalysisRow] = field(default_factory=dict)
     campaigns: dict[tuple[str, str], CampaignRow] = field(default_factory=dict)
     leads: dict[tuple[str, str], LeadRow] = field(default_factory=dict)
     keys: dict[str, Key] = field(default_factory=dict)
     answered: dict[tuple[str, str], tuple[str, CallRecord]] = field(default_factory=dict)
     orders: list[tuple[str, str, Any]] = field(default_factory=list)
+    webhooks: dict[str, Any] = field(default_factory=dict)
     away: bool = False
     key_lookups: int = 0
     queries: int = 0
@@ -169,6 +195,16 @@ def _matches(record: CallRecord, filters: Mapping[str, Any]) -> bool:
     return all(getattr(record, name) == value for name, value in wanted.items())
 
 
+class FakeAnalyses:
+    def __init__(self, world: World) -> None:
+        self.world = world
+
+    def analysis(self, tenant_id: str, call_id: str) -> AnalysisRow | None:
+        if FakeReads(self.world).call(tenant_id, call_id) is None:
+            return None
+        return self.world.analyses.get(call_id, AnalysisRow(call_id))
+
+
 class FakeKeys:
     def __init__(self, world: World) -> None:
         self.world = world
@@ -194,12 +230,23 @@ class FakeEdits:
         self.world.calls[call_id] = edited
         return edited
 
-    def create_campaign(self, tenant_id: str, campaign_id: str, name: str | None) -> CampaignRow:
+    def create_campaign(
+        self, tenant_id: str, campaign_id: str, name: str | None, settings: Mapping[str, Any]
+    ) -> CampaignRow:
         self.world.asked()
         if (tenant_id, campaign_id) in self.world.campaigns:
             raise AlreadyExists("campaign")
-        made = self.world.campaigns[tenant_id, campaign_id] = CampaignRow(campaign_id, name, self.world.tick())
+        made = CampaignRow(campaign_id, name, self.world.tick(), **settings)
+        self.world.campaigns[tenant_id, campaign_id] = made
         return made
+
+    def update_campaign(self, tenant_id: str, campaign_id: str, changes: Mapping[str, Any]) -> CampaignRow:
+        self.world.asked()
+        if (tenant_id, campaign_id) not in self.world.campaigns:
+            raise NoSuchCampaign
+        changed = replace(self.world.campaigns[tenant_id, campaign_id], **changes)
+        self.world.campaigns[tenant_id, campaign_id] = changed
+        return changed
 
     def create_lead(
         self, tenant_id: str, lead_id: str, campaign_id: str | None, name: str | None, phone_number: str | None
@@ -340,6 +387,8 @@ def services(world: World, chosen: Settings | None = None, **more: Any) -> Servi
         "reads": FakeReads(world),
         "keys": FakeKeys(world),
         "edits": FakeEdits(world),
+        "webhooks": FakeWebhooks(world),
+        "analyses": FakeAnalyses(world),
         "control": FakeControl(world, chosen.originate),
         "readiness": lambda: Readiness(True, {"database": "ok", "esl": "connected"}),
         "metrics": lambda: b"callengine_build_info 1.0\n",

@@ -13,6 +13,7 @@ from gevent import socket
 from gevent.event import Event
 
 from callengine.api import server as servers
+from callengine.api.long_lived import BodyEnded
 from callengine.api.server import MAX_HEADER_BYTES, ApiServer
 from callengine.config.sections import Http
 from tests.api import fakes
@@ -79,6 +80,11 @@ class Peer:
 def open_connections(server: ApiServer) -> int:
     assert server.pool is not None
     return len(server.pool)
+
+
+def places(server: ApiServer) -> int:
+    assert server.pool is not None
+    return server.pool.size or 0
 
 
 def exchange(server: ApiServer, raw: bytes) -> Answer:
@@ -195,20 +201,20 @@ def test_requests_at_once_are_bounded_and_the_rest_waits(start: Start) -> None:
 
 
 def test_a_flood_of_connections_waits_without_an_end(start: Start) -> None:
-    server = start(hello, max_concurrency=1)
+    server = start(hello, max_concurrency=1, max_long_lived=1)
     peers = [Peer(server) for _ in range(30)]
-    while open_connections(server) < servers.CONNECTIONS_PER_REQUEST:
+    while open_connections(server) < places(server):
         gevent.sleep(0.001)
     gevent.sleep(0.05)
-    assert open_connections(server) == servers.CONNECTIONS_PER_REQUEST
+    assert open_connections(server) == places(server) == servers.CONNECTIONS_PER_REQUEST + 2
     for peer in peers:
         peer.close()
     assert exchange(server, b"GET / HTTP/1.1\r\n\r\n")[0] == 200
 
 
 def test_where_places_are_few_connections_are_not_kept(start: Start) -> None:
-    server = start(hello, max_concurrency=1)
-    others = [Peer(server) for _ in range(servers.CONNECTIONS_PER_REQUEST - 1)]
+    server = start(hello, max_concurrency=1, max_long_lived=1)
+    others = [Peer(server) for _ in range(places(server) - 1)]
     while open_connections(server) < len(others):
         gevent.sleep(0.001)
     assert exchange(server, b"GET / HTTP/1.1\r\n\r\n")[1]["connection"] == "close"
@@ -352,3 +358,148 @@ def test_an_error_under_flask_is_told_to_the_log_only(start: Start, caplog: pyte
     assert b"secret" not in body
     assert "SystemError" in caplog.text
     assert "hidden" not in caplog.text
+
+
+# -- answers that live long ------------------------------------------------------------------------------------------
+
+
+PIECE = b"x" * 1000
+
+
+def lasting(pieces: Iterable[bytes], *, endless: bool = False, told: list[bool] | None = None) -> Any:
+    """An application whose answer is long-lived."""
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        taken = environ["callengine.long_lived"]("stream" if endless else "recording", endless)
+        if told is not None:
+            told.append(taken)
+        start_response("200 OK" if taken else "503 Service Unavailable", [])
+        return pieces if taken else [b""]
+
+    return application
+
+
+def slowly(count: int, every_s: float) -> Iterator[bytes]:
+    for _ in range(count):
+        gevent.sleep(every_s)
+        yield PIECE
+
+
+def unchunked(raw: bytes) -> bytes:
+    body = b""
+    while raw and (length := int(raw.partition(b"\r\n")[0], 16)):
+        raw = raw.partition(b"\r\n")[2]
+        body, raw = body + raw[:length], raw[length + 2 :]
+    return body
+
+
+def test_a_long_answer_may_take_longer_as_long_as_it_goes_on(start: Start) -> None:
+    server = start(lasting(slowly(10, 0.05)), request_timeout_s=0.2)
+    with Peer(server) as peer:
+        peer.send(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+        assert peer.answer()[0] == 200
+        assert unchunked(peer.stream.read()) == PIECE * 10
+    assert server.long_lived.count("recording") == 0
+
+
+def test_an_answer_that_says_nothing_has_no_more_time_than_any_other(start: Start) -> None:
+    def slow(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return slowly(10, 0.05)
+
+    with Peer(start(slow, request_timeout_s=0.2)) as peer:
+        peer.send(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")
+        peer.answer()
+        assert len(peer.stream.read()) < 10 * len(PIECE)
+
+
+def test_who_no_longer_reads_a_long_answer_is_cut_off_and_its_body_closed(start: Start) -> None:
+    class Body:
+        closed = False
+
+        def __iter__(self) -> Iterator[bytes]:
+            while True:
+                yield b"x" * 65_536
+
+        def close(self) -> None:
+            self.closed = True
+
+    body = Body()
+    server = start(lasting(body), request_timeout_s=0.2)
+    with Peer(server) as peer:
+        peer.send(b"GET / HTTP/1.1\r\n\r\n")
+        while not open_connections(server):
+            gevent.sleep(0.001)
+        while open_connections(server):
+            gevent.sleep(0.01)
+    assert body.closed
+    assert server.long_lived.count("recording") == 0
+
+
+def test_a_source_that_has_dried_up_is_cut_off(start: Start) -> None:
+    with Peer(start(lasting(slowly(2, 60)), request_timeout_s=0.1)) as peer:
+        assert peer.send(b"GET / HTTP/1.1\r\n\r\n").answer()[0] == 503
+
+
+def test_long_answers_take_no_turn_and_have_a_bound_of_their_own(start: Start) -> None:
+    go, told = Event(), list[bool]()
+
+    def until_told() -> Iterator[bytes]:
+        yield PIECE
+        go.wait(5)
+
+    class Fresh:
+        def __iter__(self) -> Iterator[bytes]:
+            return until_told()
+
+    long = lasting(Fresh(), told=told)
+
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        return (hello if environ["PATH_INFO"] == "/short" else long)(environ, start_response)
+
+    server = start(application, max_concurrency=1, max_long_lived=2)
+    readers = [Peer(server).send(b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n") for _ in range(2)]
+    for reader in readers:
+        assert reader.answer()[0] == 200
+    assert server.long_lived.count("recording") == 2
+    assert exchange(server, b"GET /short HTTP/1.1\r\n\r\n")[2] == b"hello"
+    assert exchange(server, b"GET / HTTP/1.1\r\n\r\n")[0] == 503
+    assert told == [True, True, False]
+    go.set()
+    for reader in readers:
+        reader.stream.read()
+        reader.close()
+    assert exchange(server, b"GET / HTTP/1.1\r\nConnection: close\r\n\r\n")[0] == 200
+
+
+def test_a_stop_does_not_wait_for_what_has_no_end(start: Start) -> None:
+    def forever() -> Iterator[bytes]:
+        while True:
+            yield PIECE
+            gevent.sleep(60)
+
+    server = start(lasting(forever(), endless=True))
+    with Peer(server) as reader:
+        assert reader.send(b"GET / HTTP/1.1\r\n\r\n").answer()[0] == 200
+        with gevent.Timeout(2):
+            server.stop(10)
+        reader.stream.read()
+
+
+def test_a_body_that_ends_too_early_ends_the_connection(start: Start, caplog: pytest.LogCaptureFixture) -> None:
+    def application(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        def body() -> Iterator[bytes]:
+            yield PIECE
+            raise BodyEnded("the file became shorter")
+
+        start_response("200 OK", [("Content-Length", "2000")])
+        return body()
+
+    with Peer(start(application)) as peer:
+        peer.send(b"GET /x?signature=hidden HTTP/1.1\r\n\r\n")
+        status, _, body = peer.answer()
+        assert (status, body) == (200, PIECE)
+        assert peer.at_end()
+    assert "the file became shorter" in caplog.text
+    assert "hidden" not in caplog.text
+    assert "Traceback" not in caplog.text

@@ -6,6 +6,7 @@ Seconds count from `T0`; a channel's facts carry its whole timetable up to then,
 from __future__ import annotations
 
 from typing import Any, TypeVar
+from uuid import NAMESPACE_OID, uuid5
 
 from callengine.calls import facts
 from callengine.calls.book import Book, Timing
@@ -32,6 +33,11 @@ def time(seconds: float) -> str:
     """The same as the API shows it; for the first minute."""
     whole, ms = divmod(int(seconds * 1000), 1000)
     return f"2027-01-15T08:00:{whole:02d}.{ms:03d}Z"
+
+
+def call_id(uuid: str) -> str:
+    """The id of the call that we originate with that channel UUID."""
+    return str(uuid5(NAMESPACE_OID, uuid))
 
 
 class Channel:
@@ -189,7 +195,7 @@ class Desk:
         """Queue a call of ours and send its originate; job ``job-<uuid>``; our clock is an hour off the switch's."""
         queued = CallQueued(
             uuid=uuid,
-            call_id=f"id-{uuid}",
+            call_id=call_id(uuid),
             job_uuid=f"job-{uuid}",
             tenant_id="tenant-1",
             at_us=ours(self.now),

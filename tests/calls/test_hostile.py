@@ -36,6 +36,8 @@ def _field(name: str) -> st.SearchStrategy[Any]:
         return STAMPS
     if name.endswith("_ms"):
         return st.none() | st.integers(0, MAX_US)
+    if name == "bridges":
+        return st.lists(st.tuples(STAMPS, UUIDS), max_size=3).map(tuple)
     if name == "core_uuid":
         return st.sampled_from(["", "core-1", "core-2"])
     if name in ("originator", "other_uuid", "loopback_other", "queue_member", "bridge_a", "bridge_b", "bridged_to"):

@@ -9,7 +9,7 @@ import pytest
 from callengine.calls.causes import CAUSES
 from callengine.calls.facts import CommandIssued, JobAnswered, OriginateAbandoned, OriginateSent
 from callengine.calls.view import iso
-from tests.calls.build import Channel, Desk, leg, ours, time, us
+from tests.calls.build import Channel, Desk, call_id, leg, ours, time, us
 
 HOUR_US = 3600 * 1_000_000
 
@@ -28,7 +28,7 @@ def abandoned(reason: str, now: float) -> OriginateAbandoned:
 def test_a_queued_call_has_our_queued_time_and_no_dial_time() -> None:
     shown = Desk().originate(sent=False).shown()
     assert (shown["status"], shown["dial_time"], shown["queued_time"]) == ("dialing", None, iso(ours(0)))
-    assert (shown["fs_uuid"], shown["direction"], shown["id"]) == ("A", "outbound", "id-A")
+    assert (shown["fs_uuid"], shown["direction"], shown["id"]) == ("A", "outbound", call_id("A"))
     assert (shown["callee_number"], shown["gateway"]) == ("+15550123", "lab")
 
 

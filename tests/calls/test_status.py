@@ -206,4 +206,7 @@ def test_the_names_of_events_are_closed() -> None:
         "call.agent_connected",
         "call.ended",
         "call.corrected",
+        "call.recording_ready",
+        "call.recording_failed",
+        "call.analyzed",
     }

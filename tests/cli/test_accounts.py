@@ -86,6 +86,71 @@ def test_tenants_and_numbers(state: Path) -> None:
     assert b"acme" in run("tenant", "list", state=state).stdout
 
 
+def test_a_tenants_own_rules(state: Path) -> None:
+    done = run("tenant", "set", "acme", "--record", "all", "--ai-daily-spend", "12.5", "--json", state=state)
+    assert done.returncode == 0, done.stderr
+    shown = json.loads(done.stdout)
+    assert (shown["record"], shown["ai_daily_spend_usd"], shown["recordings_days"]) == ("all", 12.5, None)
+    assert json.loads(run("tenant", "show", "acme", "--json", state=state).stdout) == shown
+    assert json.loads(run("tenant", "list", "--json", state=state).stdout) == [shown]
+    assert accounts(state).tenant("acme").ai_daily_spend_micros == 12_500_000
+    more = run("tenant", "set", "acme", "--record", "default", "--recordings-days", "90", state=state)
+    assert [line.split() for line in lines(more.stdout)][-3:] == [
+        ["record", "default"],
+        ["recordings_days", "90"],
+        ["ai_daily_spend_usd", "12.5"],
+    ]
+    listed = lines(run("tenant", "list", state=state).stdout)
+    assert listed[0].split("  ")[-1].strip() == "AI USD A DAY"
+    assert listed[1].split()[-3:] == ["-", "90", "12.5"]
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["acme"], 1),
+        (["nobody", "--record", "all"], 3),
+        (["acme", "--record", "some"], 2),
+        (["acme", "--ai-daily-spend", "-1"], 2),
+        (["acme", "--ai-daily-spend", "1e3"], 2),
+        (["acme", "--ai-daily-spend", "0.0000001"], 2),
+        (["acme", "--recordings-days", "soon"], 2),
+        (["acme", "--recordings-days", "99999"], 1),
+    ],
+)
+def test_rules_that_cannot_be_meant(options: list[str], code: int, state: Path) -> None:
+    done = run("tenant", "set", *options, state=state)
+    assert (done.returncode, done.stdout) == (code, b"")
+    assert len(lines(done.stderr)) == 1
+
+
+def test_a_campaigns_settings(state: Path) -> None:
+    options = ("--goal", "Renew it", "--disposition", "YES", "--disposition", "no, later", "--record", "all")
+    done = run("campaign", "create", "c", "--tenant", "acme", "--name", "default", *options, "--json", state=state)
+    assert done.returncode == 0, done.stderr
+    made = json.loads(done.stdout)
+    assert list(made.values())[:5] == ["c", "default", "Renew it", ["YES", "no, later"], "all"]
+
+    def update(*changes: str) -> dict[str, object]:
+        done = run("campaign", "update", "c", "--tenant", "acme", *changes, "--json", state=state)
+        assert done.returncode == 0, done.stderr
+        shown: dict[str, object] = json.loads(done.stdout)
+        return shown
+
+    assert update("--disposition", "MAYBE") == {**made, "dispositions": ["MAYBE"]}
+    cleared = {"name": None, "goal": None, "dispositions": None, "record": None}
+    assert update("--any-disposition", "--name", "", "--goal", "", "--record", "default") == {**made, **cleared}
+    for changes, code in (
+        (["c", "--tenant", "acme"], 1),
+        (["c", "--tenant", "acme", "--disposition", "A", "--any-disposition"], 1),
+        (["c", "--tenant", "acme", "--disposition", "A", "--disposition", "A"], 1),
+        (["c", "--tenant", "nobody", "--record", "all"], 3),
+        (["none", "--tenant", "acme", "--record", "all"], 3),
+    ):
+        done = run("campaign", "update", *changes, state=state)
+        assert (done.returncode, len(lines(done.stderr))) == (code, 1), changes
+
+
 def test_campaigns(state: Path) -> None:
     created = run("campaign", "create", "spring", "--tenant", "acme", "--name", "Spring \x1b[31m", state=state)
     assert created.returncode == 0

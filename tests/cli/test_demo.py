@@ -9,29 +9,41 @@ import shlex
 import signal
 import subprocess
 import time
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from callengine.cli.demo.children import free_port
 from tests.cli.commands import command, environment
 
 START_S = 60
 STOP_S = 15
-CALL = re.compile(r"[0-9:.]{12} (completed|failed) (inbound|outbound) \S+ [A-Z_]+( |$)")
+KINDS = {
+    "call": re.compile(r"[0-9:.]{12} (completed|failed) (inbound|outbound) \S+ [A-Z_]+( |$)"),
+    "delivery": re.compile(r"[0-9:.]{12} webhook call\.[a-z_]+ \S+ seq=[0-9]+ attempt=1 204$"),
+    "analysis": re.compile(r"analysis of \S+: (completed.*: Simulated analysis: |skipped_|failed)"),
+    "recording": re.compile(r"curl -s -o call\.wav 'http://127\.0\.0\.1:[0-9]+/v1/recordings/\S+'$"),
+}
+CHILDREN = 4
+GEMINI_KEY = "a-key-that-nobody-else-may-see"
 
 
 class Demo:
     """A demo under way; its temporary folder is inside of ``tmp_path``."""
 
-    def __init__(self, tmp_path: Path, *arguments: str) -> None:
+    def __init__(self, tmp_path: Path, *arguments: str, **more: str) -> None:
         self.temp = tmp_path / "temp"
         self.temp.mkdir()
+        if "--port" not in arguments:
+            arguments += ("--port", str(free_port()))  # not the usual one: somebody may have a demo under way
         environ = environment(tmp_path / "state", TMPDIR=str(self.temp))
         del environ["CALLENGINE_STATE__DIRECTORY"]  # else: a setting; the demo has a folder of its own
+        environ = {name: value for name, value in environ.items() if name not in {"GEMINI_API_KEY", "GOOGLE_API_KEY"}}
         self.process = subprocess.Popen(
             command("demo", "--plain", *arguments),
-            env=environ,
+            env=environ | more,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -45,9 +57,9 @@ class Demo:
     def header(self) -> dict[str, str]:
         """The lines above the calls: what it is, the URL, the key, the curl lines."""
         title, url, key, calls, campaign = (self.line() for _ in range(5))
-        assert "stand-in" in title
+        assert "stand-in" in title, self.end()
         assert "not FreeSWITCH" in title
-        return {"url": url.split()[1], "key": key.split()[1], "calls": calls, "campaign": campaign}
+        return {"title": title, "url": url.split()[1], "key": key.split()[1], "calls": calls, "campaign": campaign}
 
     def children(self) -> list[int]:
         return [
@@ -78,13 +90,23 @@ def gone(pid: int) -> bool:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
 
 
+def kind_of(line: str) -> str | None:
+    return next((kind for kind, pattern in KINDS.items() if pattern.match(line)), None)
+
+
 def test_some_seconds_of_it(demos: list[Demo], tmp_path: Path) -> None:
-    demo = Demo(tmp_path, "--seconds", "8", "--rate", "6")
+    demo = Demo(tmp_path, "--seconds", "60", "--rate", "5")
     demos.append(demo)
     header = demo.header()
+    assert "analysis: a stand-in, not Gemini" in header["title"]
     children = demo.children()
-    assert len(children) == 2
-    assert {"completed", "failed"} & set(demo.line().split())
+    assert len(children) == CHILDREN
+    lines: dict[str | None, str] = {}
+    while not KINDS.keys() <= lines.keys():
+        line = demo.line()
+        assert line, lines  # else it has ended before all of them came
+        lines.setdefault(kind_of(line), line)
+    assert None not in lines, lines[None]
     # Pasted as they stand:
     for name in ("calls", "campaign"):
         answer = subprocess.check_output(["bash", "-c", header[name]], timeout=10)
@@ -94,13 +116,37 @@ def test_some_seconds_of_it(demos: list[Demo], tmp_path: Path) -> None:
             assert page["total"] > 5
             assert {call["direction"] for call in page["data"]} <= {"inbound", "outbound"}
     assert shlex.split(header["calls"])[0] == "curl"
+    subprocess.check_call(["bash", "-c", lines["recording"]], timeout=10, cwd=tmp_path)
+    with wave.open(str(tmp_path / "call.wav")) as recording:
+        assert recording.getnframes() > recording.getframerate()
+    demo.process.send_signal(signal.SIGINT)
     out, err = demo.end()
     assert demo.process.returncode == 0, err
-    assert len(out) >= 3
-    assert all(CALL.match(line) for line in out), out
+    assert all(map(kind_of, out)), out
     assert re.search(r"[0-9]+ calls: [0-9]+ completed, [0-9]+ failed", err)
     assert all(gone(pid) for pid in children)
     assert list(demo.temp.iterdir()) == []
+
+
+def test_a_key_of_ones_own_stays_with_the_daemon(demos: list[Demo], tmp_path: Path) -> None:
+    """Ended long before a recording could be sent to anybody."""
+    demo = Demo(tmp_path, "--seconds", "1", GEMINI_API_KEY=GEMINI_KEY)
+    demos.append(demo)
+    header = demo.header()
+    assert "analysis: Gemini (your GEMINI_API_KEY)" in header["title"]
+    children = demo.children()
+    assert len(children) == CHILDREN - 1  # no stand-in for it
+    secret = GEMINI_KEY.encode()
+    knowing = [pid for pid in children if secret in Path(f"/proc/{pid}/environ").read_bytes()]
+    assert [b"run" in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in knowing] == [True]
+    assert not any(secret in Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children)
+    (folder,) = demo.temp.glob("callengine-demo-*")
+    assert folder.stat().st_mode & 0o077 == 0
+    for file in (path for path in folder.rglob("*") if path.is_file()):
+        assert secret not in file.read_bytes(), file
+    out, err = demo.end()
+    assert demo.process.returncode == 0, err
+    assert GEMINI_KEY not in "".join(out) + err
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -39,6 +39,19 @@ def test_list(tmp_path: Path) -> None:
     assert len(lines(shown.stdout)) == 3
 
 
+def test_a_cdr_can_be_tried_again_and_an_event_cannot(tmp_path: Path) -> None:
+    keep(tmp_path)
+    assert b"cannot be tried again" in run("quarantine", "retry", NAME, state=tmp_path).stderr
+    (tmp_path / "quarantine" / f"{NAME}.json").write_text(json.dumps({"kind": "cdr", "at": 1.0}))
+    shown = json.loads(run("quarantine", "list", "--json", state=tmp_path).stdout)
+    assert [entry["kind"] for entry in shown] == ["cdr", "event"]
+    assert run("quarantine", "retry", NAME, state=tmp_path).returncode == 0
+    assert (tmp_path / "cdr-inbox" / f"{NAME}.json").read_bytes() == BYTES
+    assert not list((tmp_path / "quarantine").glob(f"{NAME}*"))
+    assert run("quarantine", "retry", NAME, state=tmp_path).returncode == 3
+    assert run("quarantine", "retry", "../x", state=tmp_path).returncode == 3
+
+
 def test_show(tmp_path: Path) -> None:
     keep(tmp_path)
     assert run("quarantine", "show", NAME, state=tmp_path).stdout == BYTES

@@ -12,6 +12,8 @@ from callengine.config.settings import Settings
 
 QUIET: dict[str, Any] = {"originate": {"gateways": {"a": {}}}}
 
+BUCKET: dict[str, Any] = {"bucket": "b-1", "access_key_id": "a", "secret_access_key": "s"}
+
 
 def advice(**sections: Any) -> list[str]:
     return advise(Settings.model_validate(QUIET | sections))
@@ -31,6 +33,12 @@ def test_nothing_to_say() -> None:
         ({"esl": {"host": "10.0.0.5"}}, ["esl.password", "esl.host"]),
         ({"esl": {"host": "10.0.0.5", "password": "x"}}, ["esl.host"]),
         ({"recordings": {"start": "answer"}}, ["recordings.directories"]),
+        ({"http": {"signing_key": "short"}}, ["http.signing_key"]),
+        ({"http": {"signing_key": "k" * 32}}, []),
+        ({"s3": {"bucket": "b-1"}}, ["s3.bucket"]),
+        ({"recordings": {"storage": "s3"}, "s3": BUCKET | {"endpoint_url": "http://10.0.0.5"}}, ["s3.endpoint_url"]),
+        ({"recordings": {"storage": "s3"}, "s3": BUCKET | {"endpoint_url": "http://127.0.0.1:9000"}}, []),
+        ({"recordings": {"storage": "s3"}, "s3": BUCKET}, []),
         ({"ai": {"enabled": True, "api_key": "k", "sdk": "google-generativeai"}}, ["recordings.directories", "ai.sdk"]),
     ],
 )

@@ -118,6 +118,7 @@ SECRET = "hunter2-\N{SNOWMAN}"
 
 def test_secrets_are_never_shown(tmp_path: Path) -> None:
     environ = {f"CALLENGINE_{name}": SECRET for name in ("ESL__PASSWORD", "HTTP__SIGNING_KEY", "METRICS__TOKEN")}
+    environ |= {"CALLENGINE_HTTP__OLD_SIGNING_KEYS": SECRET, "CALLENGINE_S3__SECRET_ACCESS_KEY": SECRET}
     environ["CALLENGINE_AI__API_KEY"] = SECRET
     environ["CALLENGINE_DATABASE__URL"] = (
         f"postgresql://callengine:{SECRET}@db.example.com:5432/calls?password={SECRET}"
@@ -179,6 +180,12 @@ def test_secrets_are_in_no_error(tmp_path: Path, text: str) -> None:
         ("[recordings]\ndirectories = ['recordings']", "recordings.directories.0: must be an absolute path"),
         ("[recordings]\ndirectories = '/one'", "recordings.directories: must be a list"),
         ("[ai]\nenabled = true", "ai: ai.enabled needs ai.api_key"),
+        ("[http]\nsigning_key = 'a b'", "http: signing_key must have no white space in it"),
+        ("[recordings]\nstorage = 's3'", "recordings.storage s3 needs s3.bucket, s3.access_key_id, s3.secret"),
+        ("[recordings]\nstorage = 's3'\n[s3]\nbucket = 'b-1'", "storage s3 needs s3.access_key_id, s3.secret_acc"),
+        ("[s3]\nbucket = 'A_b'", "s3.bucket: must be a bucket's name"),
+        ("[s3]\nprefix = 'a/../b'", "s3.prefix: must be names of letters"),
+        ("[s3]\nprefix = '/a'", "s3.prefix: must be names of letters"),
         ("[tracking]\ntenant_variable = 'sip_h_X-Tenant'", "must not be a SIP header"),
         ("[tracking]\nlead_variable = 'a b'", "must be the name of a channel variable"),
         ("[log]\nlevel = 'loud'", "log.level: must be 'debug'"),

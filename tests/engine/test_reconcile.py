@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import gevent
 import pytest
 
 from callengine.calls.book import Book
+from callengine.calls.facts import LegReported
 from callengine.calls.machine import Rules
 from callengine.calls.record import record_of
 from callengine.errors import EslError
@@ -131,3 +134,21 @@ def test_thousands_that_are_gone_are_asked_for_side_by_side(rig: Rig) -> None:
     with gevent.Timeout(3):
         rig.reconciler.run(switch)
     assert not list(rig.book.live())
+
+
+def test_before_it_closes_it_waits_for_what_tells_the_end(rig: Rig) -> None:
+    rig.take(event("CHANNEL_CREATE", headers(U[0], T)), event("CHANNEL_CREATE", headers(U[1], T)))
+    asked: list[bool] = []
+
+    def report(done: Callable[[], bool]) -> None:
+        asked.append(done())
+        for uuid in U[:2]:
+            rig.tracker.take(LegReported(uuid=uuid, at_us=T + 5, created_us=T, hangup_us=T + 5, hangup_cause="BUSY"))
+            asked.append(done())
+
+    reconciler = Reconciler(rig.tracker, rig.translator, rig.metrics, before_closing=report)
+    reconciler.run(Switch({}))
+    assert asked == [False, False, True]
+    assert [record_of(rig.book.call_of(uuid)).end_source for uuid in U[:2]] == ["cdr", "cdr"]  # type: ignore[arg-type]
+    reconciler.run(Switch({}))
+    assert len(asked) == 3

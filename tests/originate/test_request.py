@@ -192,6 +192,24 @@ def test_recording_as_configured() -> None:
     assert f"{mono.call_id}.mp3" in mono.command
 
 
+@pytest.mark.parametrize(
+    ("asked", "rule", "start", "recorded"),
+    [
+        (None, "originated", "never", True),
+        (None, "all", "never", True),
+        (None, "never", "answer", False),
+        (None, None, "all", True),
+        (None, None, "never", False),
+        (True, "never", "never", True),
+        (False, "all", "all", False),
+    ],
+)
+def test_recording_by_rule(asked: bool | None, rule: str | None, start: str, recorded: bool) -> None:
+    planner = Planner(settings({"recordings": {"start": start}}))
+    made = planner.plan({**REQUEST, "record": asked}, EPOCH_US, rule)
+    assert ("record_session" in made.command) is recorded
+
+
 def test_a_recordings_path_is_as_the_switch_sees_it() -> None:
     mapped = {"recordings": {"directories": ["/mnt/rec/a"], "path_map": {"/var/lib/freeswitch/rec": "/mnt/rec"}}}
     made, command = read(mapped, record=True)

@@ -9,6 +9,9 @@ from callengine.errors import AlreadyExists, MalformedInput, NoSuchTenant
 from callengine.store import sql
 from callengine.store.accounts import SCOPES, Accounts
 from callengine.store.database import Store
+from callengine.store.edits import Edits
+from callengine.store.entities import RecordRules
+from callengine.store.reads import Reads
 
 
 class Clock:
@@ -150,3 +153,53 @@ def test_uses_are_written_down_to_the_minute(accounts: Accounts, clock: Clock) -
     accounts.record_uses()
     assert last_used() == clock.now_us
     assert key.last_used_us is None
+
+
+def test_a_tenants_own_rules(accounts: Accounts) -> None:
+    made = accounts.create_tenant("acme")
+    assert (made.record, made.recordings_days, made.ai_daily_spend_micros) == (None, None, None)
+    changes = {"record": "all", "recordings_days": 30, "ai_daily_spend_micros": 2_500_000}
+    changed = accounts.update_tenant("acme", changes)
+    assert (changed.record, changed.recordings_days, changed.ai_daily_spend_micros) == ("all", 30, 2_500_000)
+    assert accounts.tenant("acme") == changed == accounts.update_tenant("acme", {})
+    assert accounts.tenants() == [changed]
+    assert accounts.ensure_tenant("acme") == changed
+    back = accounts.update_tenant("acme", {"record": None, "ai_daily_spend_micros": None})
+    assert (back.record, back.recordings_days, back.ai_daily_spend_micros) == (None, 30, None)
+    with pytest.raises(NoSuchTenant):
+        accounts.update_tenant("nobody", {"record": "all"})
+    with pytest.raises(ValueError, match="name"):
+        accounts.update_tenant("acme", {"name": "other"})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("record", "answer"),
+        ("record", 1),
+        ("recordings_days", -1),
+        ("recordings_days", 36_501),
+        ("recordings_days", "30"),
+        ("recordings_days", True),
+        ("ai_daily_spend_micros", -1),
+        ("ai_daily_spend_micros", 1 << 63),
+    ],
+)
+def test_a_tenants_rules_are_bounded(accounts: Accounts, field: str, value: str | int) -> None:
+    accounts.create_tenant("acme")
+    with pytest.raises(MalformedInput, match=field):
+        accounts.update_tenant("acme", {field: value})
+
+
+def test_rules_for_recording_are_those_that_were_given(accounts: Accounts, store: Store) -> None:
+    assert accounts.record_rules() == RecordRules(tenants={}, campaigns={})
+    acme, other = accounts.create_tenant("acme"), accounts.create_tenant("other")
+    accounts.update_tenant("other", {"record": "never"})
+    edits = Edits(store, Reads(store))
+    edits.create_campaign(acme.id, "spring", None, {"record": "all"})
+    edits.create_campaign(other.id, "spring", None, {"record": "originated"})
+    edits.create_campaign(acme.id, "silent", None)
+    assert accounts.record_rules() == RecordRules(
+        tenants={other.id: "never"},
+        campaigns={(acme.id, "spring"): "all", (other.id, "spring"): "originated"},
+    )

@@ -74,3 +74,44 @@ def test_campaigns_and_leads_are_made_once_in_each_tenant(edits: Edits, reads: R
     with pytest.raises(NoSuchCampaign):
         edits.create_lead(OTHER, "M", "summer", None, None)
     assert reads.lead(TENANT, "M") is None
+
+
+def test_a_campaigns_settings(edits: Edits, reads: Reads) -> None:
+    settings = {"goal": "Sell\nmore ☎", "dispositions": ["SALE", "ünï"], "record": "all"}
+    made = edits.create_campaign(TENANT, "c", "Name", settings)
+    assert (made.goal, made.dispositions, made.record) == ("Sell\nmore ☎", ("SALE", "ünï"), "all")
+    changed = edits.update_campaign(TENANT, "c", {"record": "never", "goal": None})
+    assert (changed.name, changed.goal, changed.record) == ("Name", None, "never")
+    assert changed.dispositions == made.dispositions
+    assert edits.update_campaign(TENANT, "c", {}) == changed == reads.campaign(TENANT, "c")
+    assert reads.campaigns(TENANT, 1, 10) == ([changed], 1)
+    cleared = edits.update_campaign(TENANT, "c", {"dispositions": None, "name": None})
+    assert (cleared.name, cleared.dispositions, cleared.record) == (None, None, "never")
+    assert cleared.created_us == made.created_us
+    for tenant, campaign in ((OTHER, "c"), (TENANT, "d")):
+        with pytest.raises(NoSuchCampaign):
+            edits.update_campaign(tenant, campaign, {"record": "all"})
+    with pytest.raises(ValueError, match="created_us"):
+        edits.update_campaign(TENANT, "c", {"created_us": 1})
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("goal", "x" * 2001),
+        ("goal", "a\0b"),
+        ("record", "answer"),
+        ("dispositions", []),
+        ("dispositions", ["A"] * 2),
+        ("dispositions", [f"{n}" for n in range(65)]),
+        ("dispositions", ["a\nb"]),
+        ("dispositions", ["a\ud83d"]),
+        ("dispositions", ["x" * 65]),
+    ],
+)
+def test_a_campaigns_settings_are_bounded(edits: Edits, field: str, value: object) -> None:
+    edits.create_campaign(TENANT, "c", None)
+    with pytest.raises(MalformedInput, match=field):
+        edits.update_campaign(TENANT, "c", {field: value})
+    with pytest.raises(MalformedInput, match=field):
+        edits.create_campaign(TENANT, "d", None, {field: value})

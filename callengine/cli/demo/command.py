@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from callengine.cli.demo.lines import analysis_line, delivery_line, ended_line, fetching
 from callengine.cli.exits import OK, Failed
 from callengine.cli.parser import Commands, config_option, positive, whole
 
@@ -31,12 +32,17 @@ def register(commands: Commands) -> None:
         "live calls in this terminal, on a stand-in switch",
         "Starts a stand-in switch (it speaks the event socket as FreeSWITCH does, but is none), the daemon on a "
         "SQLite database in a temporary folder, and a stream of varied calls; shows them live, and the URL, a key "
-        "and a curl line to read them with. Ctrl-C ends it and leaves nothing behind.\n\n"
+        "and a curl line to read them with. Some calls are recorded; their recordings are analysed by a stand-in for "
+        "Gemini, which understands nothing and says so, and a webhook receiver is told of each step. Ctrl-C ends it "
+        "and leaves nothing behind.\n\n"
+        "With GEMINI_API_KEY in the environment the real Gemini analyses them instead, for half a dollar at most, as "
+        "reckoned by the prices in the settings.\n\n"
         "Where the settings name an event socket (esl.host or esl.port), that switch is watched instead; the demo "
         "then places no call of its own unless --dial says where to.",
         [
             "callengine demo",
             "callengine demo --seconds 30 --plain",
+            "GEMINI_API_KEY=KEY callengine demo",
             "CALLENGINE_ESL__HOST=127.0.0.1 CALLENGINE_ESL__PASSWORD=ClueCon callengine demo",
         ],
     )
@@ -46,7 +52,7 @@ def register(commands: Commands) -> None:
     add(
         "--plain",
         action="store_true",
-        help="a line for each ended call instead of the live view",
+        help="a line for each ended call, analysis and delivery instead of the live view",
     )
     add("--port", type=whole(1, 65535), metavar="P", help="where to serve HTTP (default: 8088, else any free one)")
     add("--standin", action="store_true", help="the stand-in, also where the settings name a switch")
@@ -95,7 +101,7 @@ def _show(args: argparse.Namespace, stage: Stage, rate: float, stopping: Stoppin
     from callengine.cli.demo.screen import is_for_screens
     from callengine.cli.demo.watch import Watch
 
-    watch = Watch(Client(stage.url, stage.key, timeout_s=5.0))
+    watch = Watch(Client(stage.url, stage.key, timeout_s=5.0), webhooks=stage.receiver is not None)
     calls = _traffic(args, stage, rate)
     until = None if args.seconds is None else time.monotonic() + args.seconds
 
@@ -126,20 +132,37 @@ def header(stage: Stage) -> list[Line]:
     """What somebody has to know to look for themselves. The curl lines work as they stand."""
     from callengine.cli.demo.screen import Line
 
-    address = stage.switch.address
-    switch = f"a stand-in at {address}, not FreeSWITCH" if stage.switch.is_standin else f"FreeSWITCH at {address}"
     curl = f"curl -s -H 'Authorization: Bearer {stage.key}' '{stage.url}/v1"
     lines = [
-        Line(f"callengine demo · the switch: {switch} · Ctrl-C ends it", 0),
-        Line(f"URL  {stage.url}", 2),
-        Line(f"Key  {stage.key}", 3),
+        Line(f"callengine demo · {' · '.join(_parts(stage))} · Ctrl-C ends it", 0),
+        Line(f"URL  {stage.url}{_beside(stage)}", 3),
+        Line(f"Key  {stage.key}", 4),
         Line(f"{curl}/calls?page_size=3'", 1),
     ]
     if stage.switch.is_standin:
         from callengine.cli.demo.traffic import CAMPAIGNS
 
-        lines.append(Line(f"{curl}/campaigns/{CAMPAIGNS[0]}/calls?page_size=3'", 4))
+        lines.append(Line(f"{curl}/campaigns/{next(iter(CAMPAIGNS))}/calls?page_size=3'", 5))
     return lines
+
+
+def _parts(stage: Stage) -> list[str]:
+    """What is real and what is not."""
+    if stage.switch.is_standin:
+        parts = ["the switch: a stand-in, not FreeSWITCH"]
+    else:
+        parts = [f"the switch: FreeSWITCH at {stage.switch.address}"]
+    if stage.switch.is_analysed:
+        parts.append("analysis: Gemini, as the settings say")
+    if stage.analysis is not None:
+        parts.append(f"analysis: {stage.analysis.described()}")
+    return parts
+
+
+def _beside(stage: Stage) -> str:
+    """Where the processes beside the daemon are, of which the screen says elsewhere what they are."""
+    switch = f" · switch {stage.switch.address}" if stage.switch.is_standin else ""
+    return switch + (f" · webhooks {stage.receiver.address}" if stage.receiver is not None else "")
 
 
 def _live(stage: Stage, watch: Watch, calls: Traffic | None, over: Callable[[], bool]) -> None:
@@ -159,21 +182,31 @@ def _live(stage: Stage, watch: Watch, calls: Traffic | None, over: Callable[[], 
 
 
 def _plain(stage: Stage, watch: Watch, calls: Traffic | None, over: Callable[[], bool]) -> None:
-    from callengine.cli.demo.lines import ended_line
-
     sys.stdout.write("\n".join(line.text for line in header(stage)) + "\n")
     sys.stdout.flush()
-    told = None
+    told: str | None = None
+    url: str | None = None
     while not over():
         stage.check()
         problem = _problem(watch, calls)
         if problem is not None and problem != told:
             _say(problem)
         told = problem
-        for call in watch.take_ended():
-            sys.stdout.write(ended_line(call) + "\n")
+        lines = _news(watch)
+        if (latest := watch.view.recording_url) is not None and latest != url:
+            lines.append(fetching(latest))
+            url = latest
+        sys.stdout.writelines(f"{line}\n" for line in lines)
         sys.stdout.flush()
         time.sleep(_FRAME_S)
+
+
+def _news(watch: Watch) -> list[str]:
+    return [
+        *map(ended_line, watch.take_ended()),
+        *map(analysis_line, watch.take_analysed()),
+        *map(delivery_line, watch.take_delivered()),
+    ]
 
 
 def _sum_up(watch: Watch) -> None:

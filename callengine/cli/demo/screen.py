@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-from callengine.cli.calls_shown import Shown, cause_of, number_of
+from callengine.cli.demo.columns import DELIVERIES, Column, ended_columns, fitting, live_columns
+from callengine.cli.demo.lines import fetching, summary_line
 from callengine.cli.demo.watch import LIVE, OVER, View
 from callengine.cli.output import clean, fit, width_of
 
 _BODY_ROWS = 12
 """What the header has to leave: the totals, and some calls of each table."""
+
+_FULL_BODY_ROWS = 17
+"""The same with a summary and some deliveries, which a screen has to be ``_FULL_HEIGHT`` rows high for."""
+_FULL_HEIGHT = 24
+_MAX_DELIVERIES = 8
+_FETCH_RANK = 2
 
 _STYLES = {
     "dialing": "2",
@@ -22,67 +29,14 @@ _STYLES = {
     "agent_connected": "1;32",
     "completed": "32",
     "failed": "31",
+    "delivered": "36",
+    "pending": "33",
+    "dead": "31",
+    "summary": "36",
     "title": "1",
     "head": "2",
     "problem": "1;31",
 }
-
-
-@dataclass(frozen=True)
-class Column:
-    """A column of a table. Of those that do not fit, the ones with the highest ``rank`` are left out."""
-
-    title: str
-    width: int
-    rank: int
-    cell: Callable[[Shown], object]
-    right: bool = False
-
-
-def _direction(call: Shown) -> str:
-    return "in" if call["direction"] == "inbound" else "out"
-
-
-def _status(call: Shown) -> str:
-    return str(call["status"]).replace("_", " ")
-
-
-def _seconds(name: str) -> Callable[[Shown], object]:
-    return lambda call: None if call[name] is None else f"{call[name]} s"
-
-
-_ENDED = (
-    Column("STATUS", 9, 0, _status),
-    Column("CAUSE", 24, 0, cause_of),
-    Column("RING", 5, 3, _seconds("ring_duration_s"), right=True),
-    Column("TALK", 5, 1, _seconds("talk_duration_s"), right=True),
-    Column("TOTAL", 5, 2, _seconds("total_duration_s"), right=True),
-    Column("DIR", 3, 4, _direction),
-    Column("NUMBER", 14, 1, number_of),
-    Column("AGENT", 12, 5, lambda call: call["agent_id"]),
-    Column("HUNG UP BY", 10, 6, lambda call: call["hangup_by"]),
-    Column("REC", 3, 7, lambda call: "yes" if call["has_recording"] else None),
-    Column("CAMPAIGN", 14, 8, lambda call: call["campaign_id"]),
-    Column("ANSWERED BY", 11, 9, lambda call: call["answered_by"]),
-)
-
-
-def _live_columns(seen: dict[str, float], now: float) -> tuple[Column, ...]:
-    return (
-        Column("STATE", 15, 0, _status),
-        Column("AGE", 5, 1, lambda call: _age(now - seen.get(call["id"], now)), right=True),
-        Column("DIR", 3, 2, _direction),
-        Column("NUMBER", 14, 1, number_of),
-        Column("AGENT", 12, 3, lambda call: call["agent_id"]),
-        Column("QUEUE", 16, 6, lambda call: call["queue"]),
-        Column("CAMPAIGN", 14, 4, lambda call: call["campaign_id"]),
-        Column("GATEWAY", 10, 5, lambda call: call["gateway"]),
-    )
-
-
-def _age(seconds: float) -> str:
-    whole = max(0, int(seconds))
-    return f"{whole // 60}:{whole % 60:02d}"
 
 
 @dataclass(frozen=True)
@@ -109,65 +63,83 @@ class Painter:
         self._header = tuple(header)
         self._colour = colour
 
-    def _fitting_header(self, width: int, height: int) -> tuple[str, ...]:
+    def _fitting_header(self, view: View, width: int, height: int) -> tuple[str, ...]:
         lines = list(self._header)
-        while len(lines) > 1 and sum(rows_of(line.text, width) for line in lines) > height - _BODY_ROWS:
+        if view.recording_url is not None:
+            lines.append(Line(fetching(view.recording_url), _FETCH_RANK))
+        full = view.deliveries is not None and height >= _FULL_HEIGHT
+        most = height - (_FULL_BODY_ROWS if full else _BODY_ROWS)
+        while len(lines) > 1 and sum(rows_of(line.text, width) for line in lines) > most:
             lines.remove(max(lines, key=lambda line: line.rank))
         return tuple(line.text for line in lines)
 
     def sheet(self, view: View, status_line: str, problem: str | None, now: float, width: int, height: int) -> Sheet:
         """The whole screen: at most ``height`` rows, where the header leaves that much."""
-        header = self._fitting_header(width, height)
+        header = self._fitting_header(view, width, height)
         left = height - sum(rows_of(line, width) for line in header)
         body = [self._style("title", fit(status_line, width)), self._totals(view, width)]
         if problem is not None:
             body.append(self._style("problem", fit(clean(problem), width)))
-        rest = left - len(body) - 4  # a blank line and a head above each table
+        if view.summarized is not None and left >= _BODY_ROWS:
+            body.append(self._style("summary", fit(summary_line(view.summarized), width)))
+        told = self._deliveries(view, left - len(body), width)
+        rest = left - len(body) - len(told) - 4  # a blank line and a head above each table
         live_rows = min(max(rest - min(len(view.ended), rest // 2), 0), max(rest, 0))
-        live = self._table("LIVE", _live_columns(view.seen, now), view.live, live_rows, width)
+        live = self._table("no calls live yet", live_columns(view.seen, now), view.live, live_rows, width)
         ended_rows = rest - max(len(live) - 2, 0)
-        body += live + self._table("ENDED", _ENDED, view.ended, ended_rows, width, more=False)
-        return Sheet(header, tuple(body[: max(left, 0)]))
+        ended = ended_columns(analysed=view.analyses)
+        body += live + self._table("no calls ended yet", ended, view.ended, ended_rows, width, more=False)
+        return Sheet(header, tuple([*body, *told][: max(left, 0)]))
+
+    def _deliveries(self, view: View, left: int, width: int) -> list[str]:
+        """The last part, where there is room for it below the calls; as high whether full or not, so that it stays."""
+        rows = min(max(left - 6, 0) // 4, _MAX_DELIVERIES)
+        if view.deliveries is None or rows < 2:
+            return []
+        lines = self._table("no webhooks delivered yet", DELIVERIES, view.deliveries, rows, width, more=False)
+        return lines + [""] * (rows + 2 - len(lines))
 
     def _totals(self, view: View, width: int) -> str:
+        texts = {status: f"{status.replace('_', ' ')} {view.totals.get(status, 0)}" for status in (*LIVE, *OVER)}
+        gaps = (gap for gap in (3, 2, 1) if sum(map(width_of, texts.values())) + gap * (len(texts) - 1) <= width)
+        gap = next(gaps, 1)
         parts: list[str] = []
         used = 0
-        for status in (*LIVE, *OVER):
-            text = f"{status.replace('_', ' ')} {view.totals.get(status, 0)}"
-            used += width_of(text) + (3 if parts else 0)
+        for status, text in texts.items():
+            used += width_of(text) + (gap if parts else 0)
             if used > width:
                 break
             parts.append(self._style(status, text))
-        return "   ".join(parts)
+        return (" " * gap).join(parts)
 
     def _table(
-        self, title: str, columns: Sequence[Column], calls: Sequence[Shown], rows: int, width: int, *, more: bool = True
+        self,
+        empty: str,
+        columns: Sequence[Column],
+        items: Sequence[Mapping[str, Any]],
+        rows: int,
+        width: int,
+        *,
+        more: bool = True,
     ) -> list[str]:
         if rows < 1:
             return []
-        chosen = _fitting(columns, width)
+        chosen = fitting(columns, width)
         head = "  ".join(fit(column.title, column.width, right=column.right) for column in chosen)
-        lines = ["", self._style("head", fit(f"{head}", width))]
-        shown = calls[: rows - 1] if more and len(calls) > rows else calls[:rows]
-        for call in shown:
-            cells = "  ".join(fit(clean(column.cell(call)), column.width, right=column.right) for column in chosen)
-            lines.append(self._style(str(call["status"]), fit(cells, width)))
-        if len(shown) < len(calls) and more:
-            lines.append(self._style("head", fit(f"… and {len(calls) - len(shown)} more", width)))
-        if not calls:
-            lines.append(self._style("head", fit(f"no calls {title.lower()} yet", width)))
+        lines = ["", self._style("head", fit(head, width))]
+        shown = items[: rows - 1] if more and len(items) > rows else items[:rows]
+        for item in shown:
+            cells = "  ".join(fit(clean(column.cell(item)), column.width, right=column.right) for column in chosen)
+            lines.append(self._style(str(item["status"]), fit(cells, width)))
+        if len(shown) < len(items) and more:
+            lines.append(self._style("head", fit(f"… and {len(items) - len(shown)} more", width)))
+        if not items:
+            lines.append(self._style("head", fit(empty, width)))
         return lines
 
     def _style(self, name: str, text: str) -> str:
         code = _STYLES.get(name)
         return f"\x1b[{code}m{text}\x1b[0m" if self._colour and code else text
-
-
-def _fitting(columns: Sequence[Column], width: int) -> list[Column]:
-    chosen = list(columns)
-    while len(chosen) > 1 and sum(column.width + 2 for column in chosen) - 2 > width:
-        chosen.remove(max(chosen, key=lambda column: (column.rank, columns.index(column))))
-    return chosen
 
 
 def rows_of(line: str, width: int) -> int:

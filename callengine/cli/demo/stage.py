@@ -1,4 +1,5 @@
-"""What the demo stands on: a folder of its own, a switch, a daemon on SQLite, and a key."""
+"""What the demo stands on: a folder of its own, a switch, a daemon on SQLite, a key; with the stand-in switch also who
+analyses its recordings, and who is told by webhooks."""
 
 from __future__ import annotations
 
@@ -11,18 +12,19 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
 from callengine.cli.client import Client
 from callengine.cli.demo import traffic
+from callengine.cli.demo.beside import Analysis, Receiver, without_keys
 from callengine.cli.demo.children import Child, free_port, is_free, is_listening, wait_for
 from callengine.cli.exits import Failed
 
 DEFAULT_PORT = 8088
 TENANT = "demo"
-_SCOPES = ("calls:read", "calls:write", "campaigns:read", "campaigns:write")
+_SCOPES = ("calls:read", "calls:write", "campaigns:read", "campaigns:write", "webhooks:read", "webhooks:write")
 _STARTED_WITHIN_S = 60.0
 _CONNECTED_WITHIN_S = 20.0
 _DAEMON_STOPS_WITHIN_S = 8.0
@@ -31,12 +33,16 @@ _SWITCH_STOPS_WITHIN_S = 2.0
 
 @dataclass(frozen=True)
 class Switch:
-    """The switch to watch. ``address`` is ``host:port``; ``environ`` is what the daemon needs to know of it."""
+    """The switch to watch. ``address`` is ``host:port``; ``environ`` is what the daemon needs to know of it.
+
+    ``is_analysed``: whether the settings that name it have its recordings analysed.
+    """
 
     address: str
     is_standin: bool
-    environ: Mapping[str, str]
+    environ: Mapping[str, str] = field(repr=False)
     config: Path | None = None
+    is_analysed: bool = False
 
 
 def configured_switch(config: Path | None, environ: Mapping[str, str]) -> Switch | None:
@@ -48,11 +54,17 @@ def configured_switch(config: Path | None, environ: Mapping[str, str]) -> Switch
     named = sources.collect(Settings, file, environ).data.get("esl")
     if not isinstance(named, dict) or not named.keys() & {"host", "port"}:
         return None
-    esl = load(config, environ).esl
-    # The password may have come as a systemd credential, which the demo's daemon has not.
-    secret = {"CALLENGINE_ESL__PASSWORD": esl.password.get_secret_value()}
-    kept = {name: value for name, value in environ.items() if name != "CREDENTIALS_DIRECTORY"}
-    return Switch(esl.address, False, kept | secret, file)
+    settings = load(config, environ)
+    # Secrets may have come as systemd credentials, which the demo's daemon has not.
+    ours = {"CALLENGINE_ESL__PASSWORD": settings.esl.password.get_secret_value()}
+    if settings.ai.enabled:
+        ours["CALLENGINE_AI__API_KEY"] = settings.ai.api_key.get_secret_value()
+    # Who only watches neither records others' calls nor moves or deletes a recording: that is the real daemon's to do.
+    if settings.recordings.start == "all":
+        ours["CALLENGINE_RECORDINGS__START"] = "answer"
+    ours |= {"CALLENGINE_RECORDINGS__STORAGE": "disk", "CALLENGINE_RECORDINGS__KEEP_DAYS": "0"}
+    kept = {name: value for name, value in without_keys(environ).items() if name != "CREDENTIALS_DIRECTORY"}
+    return Switch(settings.esl.address, False, kept | ours, file, settings.ai.enabled)
 
 
 class Stage:
@@ -67,9 +79,14 @@ class Stage:
             self._standin_port = free_port()
             switch = Switch(f"127.0.0.1:{self._standin_port}", True, _without_ours(os.environ))
         self.switch = switch
+        self.analysis: Analysis | None = None
+        self.receiver: Receiver | None = None
         self.url = f"http://127.0.0.1:{self._port}"
         self.folder = Path(tempfile.mkdtemp(prefix="callengine-demo-"))
         self._children: list[tuple[Child, float]] = []
+        if switch.is_standin:
+            self.analysis = Analysis(os.environ)
+            self.receiver = Receiver(self.folder)
 
     def start(self, stopping: Callable[[], bool], say: Callable[[str], None]) -> bool:
         """Starts everything; False where we are told to stop meanwhile. Raises ``Failed``."""
@@ -78,23 +95,26 @@ class Stage:
             say("starting the stand-in switch")
             if not self._start_standin(environ, stopping):
                 return False
+        if self.analysis is not None and not self.analysis.start(self._spawn, environ, stopping):
+            return False
         say("starting the daemon")
-        daemon = self._spawn("the daemon", ["callengine", "run"], environ, "daemon.log", _DAEMON_STOPS_WITHIN_S)
+        if not self._start_daemon(environ, stopping):
+            return False
+        self.key = self._create_key(environ)
+        with contextlib.closing(Client(self.url, self.key)) as client:
+            if self.switch.is_standin:
+                _create_campaigns(client)
+            return self.receiver is None or self.receiver.start(client, self._spawn, environ, stopping)
+
+    def _start_daemon(self, environ: Mapping[str, str], stopping: Callable[[], bool]) -> bool:
+        settings = self.analysis.settings() if self.analysis is not None else {}
+        daemon = self._spawn(
+            "the daemon", ["callengine", "run"], {**environ, **settings}, "daemon.log", _DAEMON_STOPS_WITHIN_S
+        )
         client = Client(self.url, "", timeout_s=5.0)
         what = f"the daemon's readiness (with the switch at {self.switch.address})"
         within_s = _STARTED_WITHIN_S if self.switch.is_standin else _CONNECTED_WITHIN_S
-        if not wait_for(what, lambda: _is_ready(client), daemon, stopping, within_s):
-            return False
-        self.key = self._create_key(environ)
-        self._create_campaigns()
-        return True
-
-    def _create_campaigns(self) -> None:
-        """Before their first call, so that the line on the screen works from the beginning."""
-        client = Client(self.url, self.key, timeout_s=5.0)
-        for campaign in traffic.CAMPAIGNS:
-            client.post("/v1/campaigns", {"id": campaign})
-        client.close()
+        return wait_for(what, lambda: _is_ready(client), daemon, stopping, within_s)
 
     def check(self) -> None:
         """Raises ``Failed`` where one of the processes has ended."""
@@ -139,15 +159,17 @@ class Stage:
             "CALLENGINE_HTTP__PORT": str(self._port),
             "CALLENGINE_HTTP__PUBLIC_URL": self.url,
             "CALLENGINE_TRACKING__DEFAULT_TENANT": TENANT,
-            "CALLENGINE_AI__ENABLED": "false",
             "CALLENGINE_LOG__FORMAT": "console",
             "CALLENGINE_LOG__LEVEL": "warning",  # what is shown of it, where it fails, is to say why
             "PYTHONUNBUFFERED": "1",
+            "TMPDIR": str(self.folder),  # what a process that is killed leaves there goes with it
         }
         if self.switch.config is not None:
             ours["CALLENGINE_CONFIG"] = str(self.switch.config)
         if self.switch.is_standin:
             ours |= self._standin_settings()
+        if self.receiver is not None:
+            ours |= self.receiver.settings()
         return {**self.switch.environ, **ours}
 
     def _standin_settings(self) -> dict[str, str]:
@@ -157,6 +179,7 @@ class Stage:
             "GATEWAYS": {traffic.GATEWAY: {"dial_string": "sofia/gateway/{gateway}/{destination}"}},
             "AGENTS": {traffic.AGENTS: {"dial_string": "user/{agent}"}},
             "QUEUES": [traffic.QUEUE],
+            "VARIABLES": [traffic.TALK_VARIABLE],
             "APPLICATIONS": {traffic.APPLICATION: {"application": "playback", "arguments": "silence_stream://8000"}},
         }
         return {
@@ -193,7 +216,7 @@ def _without_ours(environ: Mapping[str, str]) -> dict[str, str]:
     """The environment without settings: the stand-in's daemon is told all it needs by us."""
     return {
         name: value
-        for name, value in environ.items()
+        for name, value in without_keys(environ).items()
         if not name.startswith("CALLENGINE_")
         and name not in {"CREDENTIALS_DIRECTORY", "STATE_DIRECTORY", "NOTIFY_SOCKET"}
     }
@@ -205,6 +228,12 @@ def _choose_port(port: int | None) -> int:
             raise Failed(f"port {port} is taken; give another with --port")
         return port
     return DEFAULT_PORT if is_free(DEFAULT_PORT) else free_port()
+
+
+def _create_campaigns(client: Client) -> None:
+    """Before their first call, so that the line on the screen works from the beginning, and the analysis knows them."""
+    for campaign, fields in traffic.CAMPAIGNS.items():
+        client.post("/v1/campaigns", {"id": campaign, **fields})
 
 
 def _is_ready(client: Client) -> bool:

@@ -17,29 +17,50 @@ GATEWAY = "standin"
 AGENTS = "desk"
 QUEUE = "support@default"
 APPLICATION = "announcement"
-CAMPAIGNS = ("spring-2026", "renewals")
+CAMPAIGNS: dict[str, dict[str, Any]] = {
+    "spring-2026": {
+        "name": "Spring 2026",
+        "goal": "Find out whether the offer of this spring is of interest, and when to call again.",
+        "dispositions": ["WRONG_NUMBER", "DECLINED", "LATER", "CALL_BACK", "INTERESTED"],
+    },
+    "renewals": {
+        "name": "Renewals",
+        "goal": "Renew the service contract before it ends.",
+        "dispositions": ["CANCELLED", "UNDECIDED", "LATER", "UPGRADED", "RENEWED"],
+    },
+}
+"""By their ids: what ``POST /v1/campaigns`` takes besides."""
+TALK_VARIABLE = "standin_talk_s"
+"""By which a call tells the stand-in how long the far end talks; the demo's daemon lets requests set it."""
 _NAMES = ("alma", "boris", "chen", "dara", "emil", "fatima", "goran", "hana")
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of call: how often among all (``weight``), the last digits of its number, and what is asked for."""
+    """A kind of call: how often among all (``weight``), the last digits of its number, and what is asked for.
+
+    ``talk_s`` are the bounds of how long the far end talks, where that is not left to the stand-in.
+    """
 
     weight: int
     digits: str
     target: str = "park"
     first: str = "lead"
     record: bool = False
+    talk_s: tuple[float, float] | None = None
     ring_timeout_s: int | None = None
     hung_up_after_s: float | None = None
 
 
 KINDS = (
-    Kind(14, "200"),
-    Kind(22, "200", "agent"),
-    Kind(8, "200", "agent", first="agent"),
-    Kind(8, "200", "queue"),
-    Kind(9, "203", "agent", record=True),
+    Kind(10, "200"),
+    Kind(8, "200", "agent"),
+    Kind(14, "200", "agent", record=True, talk_s=(6.0, 14.0)),
+    Kind(4, "200", "agent", first="agent"),
+    Kind(4, "200", "agent", first="agent", record=True, talk_s=(6.0, 14.0)),
+    Kind(8, "200", "queue", record=True),
+    Kind(9, "203", "agent", talk_s=(6.0, 14.0)),  # the switch records this one by itself
+    Kind(4, "200", record=True, talk_s=(2.0, 4.5)),  # too short to be analysed
     Kind(4, "200", "application"),
     Kind(4, "202"),
     Kind(6, "183"),
@@ -68,6 +89,8 @@ def request_for(kind: Kind, rng: random.Random) -> dict[str, Any]:
     }
     if (campaign := rng.choice((*CAMPAIGNS, None))) is not None:
         request["campaign_id"] = campaign
+    if kind.talk_s is not None:
+        request["variables"] = {TALK_VARIABLE: f"{rng.uniform(*kind.talk_s):.1f}"}
     if kind.ring_timeout_s is not None:
         request["ring_timeout_s"] = kind.ring_timeout_s
     return request

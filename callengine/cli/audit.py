@@ -1,0 +1,125 @@
+"""``callengine audit``: our calls against the switch's CDRs."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from callengine.cli.exits import FAILED, OK, UNAVAILABLE, Failed
+from callengine.cli.output import clean, print_json, say
+from callengine.cli.parser import Commands, config_option, json_option
+from callengine.cli.settings import is_missing, load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from callengine.cdr.audit import Audited
+    from callengine.config.settings import Settings
+
+
+def register(commands: Commands) -> None:
+    """Declares it."""
+    from callengine.cli.analyze import _instant
+
+    parser = commands.add(
+        "audit",
+        _run,
+        "compare the calls with FreeSWITCH's CDRs",
+        "Holds every call against the record that mod_json_cdr wrote of its channel. Missing: a record, and no call. "
+        "Extra: a call that ended, and no record, within the time that the records cover. Different: a field of which "
+        "the two say different things. Changes nothing.\n\n"
+        "Exit code 0 only if there is none of these, and every record can be read. What ends at this moment may have "
+        "its record and not its row yet: --until leaves it out.",
+        [
+            "callengine audit --since 2026-11-21 --until 2026-11-22",
+            "callengine audit --cdr /var/log/freeswitch/json_cdr --json | jq .different",
+        ],
+    )
+    parser.add_argument(
+        "--cdr",
+        type=Path,
+        action="append",
+        metavar="FOLDER",
+        help="where the records are; may be repeated (default: cdr.directories)",
+    )
+    parser.add_argument("--since", type=_instant, metavar="TIME", help="calls that ended then or later: 2026-11-22")
+    parser.add_argument("--until", type=_instant, metavar="TIME", help="before then; without an offset it is UTC")
+    parser.add_argument(
+        "--node",
+        metavar="NAME",
+        help="the switch as calls name it (default: switch.name, else the switchname in the records)",
+    )
+    config_option(parser)
+    json_option(parser)
+
+
+def _run(args: argparse.Namespace) -> int:
+    settings = load_settings(args)
+    folders: Sequence[Path] = args.cdr or settings.cdr.directories
+    if not folders:
+        args.parser.error("name a folder with --cdr: cdr.directories is empty")
+    if is_missing(settings):
+        raise Failed(f"there is no database yet at {settings.database.url_without_password}", UNAVAILABLE)
+    found = _audit(args, settings, folders)
+    if args.json:
+        print_json(_shown(found))
+    else:
+        sys.stdout.writelines(f"{line}\n" for line in _lines(found))
+    say(
+        f"callengine: {found.records} records, {found.compared} calls compared: {found.missing_count} missing,"
+        f" {found.extra_count} extra, {found.different_count} different, {len(found.unreadable)} records unreadable"
+    )
+    return OK if found.clean else FAILED
+
+
+def _audit(args: argparse.Namespace, settings: Settings, folders: Sequence[Path]) -> Audited:
+    from callengine.calls.facts import MAX_US
+    from callengine.cdr.audit import Audit
+    from callengine.cdr.reading import CdrReader
+    from callengine.engine import variables_of
+    from callengine.store.database import open_database
+
+    store = open_database(settings.database, settings.state.directory, migrate_schema=False)
+    try:
+        return Audit(
+            store,
+            CdrReader(variables_of(settings)),
+            folders,
+            args.since or 0,
+            args.until or MAX_US,
+            node=args.node or settings.switch.name or None,
+            switchname=settings.cdr.switchname,
+            others=not settings.tracking.own_only,
+            max_bytes=settings.cdr.max_bytes,
+        ).run()
+    except OSError as error:
+        raise Failed(f"{error.filename}: cannot be read ({error.strerror})", UNAVAILABLE) from None
+    finally:
+        store.close()
+
+
+def _shown(found: Audited) -> dict[str, Any]:
+    from callengine.calls.view import iso
+
+    return {
+        "records": found.records,
+        "compared": found.compared,
+        "from": iso(found.from_us),
+        "to": iso(found.to_us),
+        "missing": found.missing,
+        "extra": found.extra,
+        "different": [each._asdict() for each in found.different],
+        "unreadable": found.unreadable,
+    }
+
+
+def _lines(found: Audited) -> list[str]:
+    lines = [f"missing    {clean(uuid)}" for uuid in found.missing]
+    lines += [f"extra      {clean(uuid)}" for uuid in found.extra]
+    lines += [
+        f"different  {clean(each.fs_uuid)}  {each.field}: ours {clean(each.ours)}, the CDR's {clean(each.theirs)}"
+        for each in found.different
+    ]
+    return lines + [f"unreadable {clean(name)}" for name in found.unreadable]

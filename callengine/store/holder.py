@@ -1,0 +1,63 @@
+"""Who this process is to the others on the database, and who it follows.
+
+A lease outlives the process that held it by some seconds, in which nothing would be tracked. A process that gets the
+lock of its state directory knows that whoever had it before is dead, and may take over at once what that one held.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import secrets
+import socket
+from pathlib import Path
+from typing import Final
+
+_FILE: Final = "engine.lock"
+_MAX_NAME: Final = 512
+
+
+class Holder:
+    """``name`` is this process's own, on any host; ``predecessor`` is one that is known to be dead, or None.
+
+    The lock is the kernel's (flock): it ends with the process, however that ends.
+    """
+
+    def __init__(self, state_dir: Path) -> None:
+        # Two containers can share a hostname and a process id.
+        self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self.predecessor: str | None = None
+        self._path = state_dir / _FILE
+        self._descriptor: int | None = None
+        self.claim()
+
+    @property
+    def alone(self) -> bool:
+        """Whether no other process at work has the same state directory."""
+        return self._descriptor is not None
+
+    def claim(self) -> bool:
+        """Tries to get the lock. False while another process has it, or where the file cannot be written."""
+        if self._descriptor is not None:
+            return True
+        try:
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            before = os.read(descriptor, _MAX_NAME).decode("utf-8", "replace").strip()
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"{self.name}\n".encode(), 0)
+        except OSError:
+            os.close(descriptor)
+            return False
+        self._descriptor = descriptor
+        self.predecessor = before or None
+        return True
+
+    def release(self) -> None:
+        """Gives the lock back; for tests, and for a process that goes on without an engine."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None

@@ -1,0 +1,13 @@
+"""The tests on a real store run on both databases."""
+
+from __future__ import annotations
+
+from tests.databases import (
+    database_settings,
+    postgres_server,
+    postgres_settings,
+    sqlite_settings,
+    store,
+)
+
+__all__ = ["database_settings", "postgres_server", "postgres_settings", "sqlite_settings", "store"]

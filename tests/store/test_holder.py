@@ -1,0 +1,57 @@
+"""A process that follows a dead one takes over at once; one beside a living one waits."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from callengine.errors import LeaseHeld
+from callengine.store.database import Store
+from callengine.store.holder import Holder
+from callengine.store.lease import Lease
+
+_LIVING = """
+import sys
+from pathlib import Path
+from callengine.store.holder import Holder
+holder = Holder(Path(sys.argv[1]))
+print(holder.name, holder.alone, flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_name_of_one_that_was_killed_is_known(tmp_path: Path, store: Store) -> None:
+    lease = Lease(store)
+    with subprocess.Popen(
+        [sys.executable, "-c", _LIVING, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        name, alone = process.stdout.readline().split()
+        assert alone == "True"
+        lease.acquire("sw1", name, 1000.0)
+        beside = Holder(tmp_path)
+        assert (beside.alone, beside.predecessor, beside.claim()) == (False, None, False)
+        with pytest.raises(LeaseHeld):
+            lease.acquire("sw1", beside.name, 1001.0, dead=beside.predecessor)
+        process.kill()
+        process.wait()
+        assert beside.claim()
+        assert beside.predecessor == name
+        assert lease.acquire("sw1", beside.name, 1001.0, dead=beside.predecessor) == 2
+    beside.release()
+    assert Holder(tmp_path).predecessor == beside.name
+
+
+def test_who_is_dead_elsewhere_is_not_taken_for_another(tmp_path: Path, store: Store) -> None:
+    lease = Lease(store)
+    lease.acquire("sw1", "living", 1000.0)
+    with pytest.raises(LeaseHeld):
+        lease.acquire("sw1", "me", 1001.0, dead="somebody else")
+
+
+def test_without_a_directory_there_is_no_lock(tmp_path: Path) -> None:
+    holder = Holder(tmp_path / "missing")
+    assert (holder.alone, holder.predecessor) == (False, None)
