@@ -20,13 +20,11 @@ class StandInNotStarted(CallengineError):
     """The process ended, or did not say its address in time. The message holds what it said instead."""
 
 
-@dataclass(slots=True)
-class StandInProcess:
-    """A running stand-in; a context manager that ends it."""
+@dataclass
+class Running:
+    """A stand-in that runs; a context manager that ends it."""
 
     process: subprocess.Popen[str]
-    host: str
-    port: int
 
     def __enter__(self) -> Self:
         return self
@@ -35,7 +33,7 @@ class StandInProcess:
         self.stop()
 
     def stop(self) -> None:
-        """SIGTERM (its calls end with SYSTEM_SHUTDOWN), and SIGKILL if that takes too long."""
+        """SIGTERM, upon which it tidies up, and SIGKILL if that takes too long."""
         self.process.terminate()
         try:
             self.process.wait(_STOP_TIMEOUT_S)
@@ -46,19 +44,43 @@ class StandInProcess:
             self.process.stdout.close()
 
 
+@dataclass
+class StandInProcess(Running):
+    """The stand-in switch. Its calls end with SYSTEM_SHUTDOWN when it is stopped."""
+
+    host: str
+    port: int
+
+
+def started(module: str, arguments: Sequence[str], timeout_s: float) -> tuple[subprocess.Popen[str], str]:
+    """``python -m MODULE ARGUMENTS``, and the last word of the first line that it prints: where it listens.
+
+    An empty word where it said nothing in time. Raises nothing: the caller knows what an address looks like.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
+    line = _first_line(process, time.monotonic() + timeout_s)
+    return process, line.strip().rpartition(" ")[2]
+
+
+def give_up(process: subprocess.Popen[str]) -> None:
+    """Ends one that did not start."""
+    process.kill()
+    process.wait(_STOP_TIMEOUT_S)
+    if process.stdout is not None:
+        process.stdout.close()
+
+
 def launch(arguments: Sequence[str] = (), *, timeout_s: float = 15.0) -> StandInProcess:
     """Start ``python -m callengine.standin`` with these arguments and wait till it listens.
 
     Raises ``StandInNotStarted``.
     """
-    command = [sys.executable, "-m", "callengine.standin", *arguments]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)
-    line = _first_line(process, time.monotonic() + timeout_s)
-    host, found, port = line.strip().rpartition(" ")[2].rpartition(":")
+    process, word = started("callengine.standin", arguments, timeout_s)
+    host, found, port = word.rpartition(":")
     if not found or not port.isdigit():
-        process.kill()
-        process.wait(_STOP_TIMEOUT_S)
-        raise StandInNotStarted(f"the stand-in switch did not start: {line.strip() or 'it said nothing'}")
+        give_up(process)
+        raise StandInNotStarted(f"the stand-in switch did not start: {word or 'it said nothing'}")
     return StandInProcess(process, host, int(port))
 
 

@@ -15,6 +15,7 @@ from gevent import monkey
 monkey.patch_all()
 
 import argparse
+import http.client
 import json
 import random
 import sys
@@ -55,6 +56,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=100.0, help="calls a second")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--database", default="", help="a database URL; default: SQLite in a folder of its own")
+    parser.add_argument("--kills", type=int, default=0, help="kill -9 the daemon so often during the load")
+    parser.add_argument("--down-s", type=float, default=10.0, help="start it again after 0 to so many seconds")
     parser.add_argument("--settle-s", type=float, default=30.0, help="how long to wait for the last call to end")
     return parser.parse_args(argv)
 
@@ -69,6 +72,8 @@ host = "{host}"
 port = {port}
 [recordings]
 directories = ["{recordings}"]
+[cdr]
+directories = ["{args.cdr}"]
 [originate]
 max_per_second = 1000
 max_concurrent = 5000
@@ -93,6 +98,7 @@ class Load:
         self.dice = random.Random(args.seed)
         self.placed: Counter[str] = Counter()
         self.refused: Counter[str] = Counter()
+        self.unanswered: Counter[str] = Counter()
         self.jobs: dict[str, str] = {}
         self.causes: dict[str, str] = {}
         host, port, password = args.esl.split(":", 2)
@@ -129,6 +135,11 @@ class Load:
             self.placed[f"{kind}/{place.__name__.removeprefix('_by_')}"] += 1
         except urllib.error.HTTPError as error:
             self.refused[f"{error.code} {error.read().decode()[:200]}"] += 1
+        except (OSError, http.client.HTTPException) as error:
+            if not self.args.kills:
+                raise
+            # Whether it was placed is in the book, if it was: the answer went down with the daemon.
+            self.unanswered[type(error).__name__] += 1
 
     def _by_api(self, kind: str, number: int) -> None:
         digit = KINDS[kind][0]
@@ -175,6 +186,19 @@ class Load:
             self.esl.api(f"uuid_kill {channel}")
 
 
+def kill_and_start(args: argparse.Namespace, daemon: Daemon, over_s: float) -> None:
+    """``--kills`` times, at random moments of the load."""
+    dice = random.Random(args.seed)
+    began = time.monotonic()
+    for number, at_s in enumerate(sorted(dice.uniform(1, over_s) for _ in range(args.kills)), 1):
+        gevent.sleep(max(0.5, began + at_s - time.monotonic()))
+        daemon.kill()
+        down_s = dice.uniform(0, args.down_s)
+        gevent.sleep(down_s)
+        daemon.start()
+        print(f"kill {number}: down for {down_s:.1f} s", flush=True)
+
+
 def main(argv: list[str]) -> int:
     args = parse(argv)
     before = {p.name for p in args.cdr.glob("*.json")}
@@ -189,7 +213,9 @@ def main(argv: list[str]) -> int:
         try:
             there_before = {c["fs_uuid"] for c in daemon.calls()}
             load = Load(args, daemon)
+            killer = gevent.spawn(kill_and_start, args, daemon, args.calls / args.rate)
             load.run()
+            killer.get()
             until = time.monotonic() + args.settle_s
             while time.monotonic() < until and any(c["end_source"] is None for c in daemon.calls()):
                 gevent.sleep(1.0)
@@ -216,11 +242,13 @@ def main(argv: list[str]) -> int:
     print("failed without a channel", dict(Counter(c["failure_reason"] for c in told if c["failure_reason"])))
     print("with an agent", sum(c["agent_id"] is not None for c in told))
     print("recorded", sum(c["has_recording"] for c in told))
+    for what, number in load.unanswered.items():
+        print(f"not answered by a daemon that was killed: {number} x {what}")
     for what, number in load.refused.items():
         print(f"refused by the API: {number} x {what}")
     print(f"daemon: exit code {code}, {len(errors)} warnings and errors logged", *errors[:5], sep="\n  ")
     print(f"differences: {len(lines)}", *lines[:40], sep="\n  ")
-    return 1 if lines or errors or load.refused else 0
+    return 1 if lines or (not args.kills and (errors or load.refused)) else 0
 
 
 if __name__ == "__main__":
