@@ -7,7 +7,7 @@ dropped: the model made up the one or the other.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import groupby
 from typing import Annotated, Final, Literal
 
@@ -21,6 +21,7 @@ MAX_ANSWER: Final = 2_000_000
 
 MAX_SUMMARY: Final = 10_000
 _OFFSET_TOLERANCE_MS: Final = 1_000
+_MAX_PLACES: Final = 500
 
 _UNPARTED: Final = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR", "TIBETAN")
 
@@ -136,23 +137,33 @@ class _Passage:
     def __init__(self, text: str) -> None:
         words = _words(text)
         self._letters = "".join(words)
-        self._starts: set[int] = set()
+        self._starts: list[int] = []
         self._ends: set[int] = set()
         at = 0
         for word in words:
-            self._starts.add(at)
+            self._starts.append(at)
             at += len(word)
             self._ends.add(at)
 
     def holds(self, quote: str) -> bool:
         """Whether ``quote`` (folded) is in it: whole words, in scripts that part words."""
-        at = self._letters.find(quote)
-        while at >= 0:
-            end = at + len(quote)
-            if (at in self._starts or _unparted(quote[0])) and (end in self._ends or _unparted(quote[-1])):
-                return True
+        if quote not in self._letters:
+            return False
+        ends_anywhere = _unparted(quote[-1])
+        return any(ends_anywhere or at + len(quote) in self._ends for at in self._places(quote))
+
+    def _places(self, quote: str) -> Iterator[int]:
+        """Where it is found, and may begin. Only where a word begins: a run of one letter, which models fall into, has
+        as many places as letters. In scripts that do not part words it is not looked for without end."""
+        if not _unparted(quote[0]):
+            yield from (at for at in self._starts if self._letters.startswith(quote, at))
+            return
+        at = -1
+        for _ in range(_MAX_PLACES):
             at = self._letters.find(quote, at + 1)
-        return False
+            if at < 0:
+                return
+            yield at
 
 
 def _passages(turns: Sequence[Turn]) -> list[_Passage]:

@@ -10,7 +10,7 @@ import gevent
 from gevent.event import Event
 
 from callengine.ai import answer, prompt, spend
-from callengine.ai.faults import AnalysisFault, Permanent, Transient
+from callengine.ai.faults import AnalysisFault, Permanent, Transient, of_silence
 from callengine.ai.files import Opener
 from callengine.ai.sdk import Answer, Ask, Audio
 from callengine.ai.triage import Plan, mime_type
@@ -81,7 +81,7 @@ def watched(
             if stop.is_set():
                 raise Stopping
             if time.monotonic() > until:
-                raise Transient("no answer came in time")
+                raise of_silence("no answer came in time")
             if not still_ours():
                 raise Lost
     finally:
@@ -115,7 +115,7 @@ def _outcome_of(work: Callable[[], T]) -> tuple[T | None, BaseException | None]:
 def _judged(outcome: Any) -> Answer:
     """The answer, or what the error means to the job."""
     if not isinstance(outcome, tuple):
-        raise Transient("asking was broken off")
+        raise of_silence("asking was broken off")
     reply, error = outcome
     match error:
         case None:
@@ -131,4 +131,4 @@ def _judged(outcome: Any) -> Answer:
         case Exception():
             raise unexpected(error)
         case _:
-            raise Transient("no answer came in time")
+            raise of_silence("no answer came in time")

@@ -17,7 +17,7 @@ from typing import Any, Final, Protocol, TypeVar
 import gevent
 from gevent.threadpool import ThreadPool
 
-from callengine.ai.faults import AnalysisFault, Blocked, Permanent, Transient, Unusable
+from callengine.ai.faults import AnalysisFault, Blocked, Permanent, Transient, Unusable, of_silence
 from callengine.ai.reading import Reader
 from callengine.ai.sdk import INLINE_MAX_BYTES, Answer, Ask, Audio, SdkName, Uploads
 from callengine.errors import CallengineError
@@ -67,6 +67,14 @@ class Reply:
     model_version: str
 
 
+@dataclass(slots=True)
+class _Way:
+    """How far a question has come. ``begun``: the names of uploads, and whether each is known to be complete."""
+
+    begun: dict[str, bool] = field(default_factory=dict)
+    sent: bool = False
+
+
 class Backend(Protocol):
     """One of Google's packages. It raises what that raises; ``fault`` translates. ``timeout_s`` is for each read."""
 
@@ -101,11 +109,15 @@ class Exchange:
         return self._backend.name
 
     def ask(self, ask: Ask, uploads: Uploads) -> Answer:
-        begun: dict[str, bool] = {}
+        way = _Way()
         try:
-            return _within(ask.deadline_s, lambda: self._asked(ask, uploads, begun))
+            return _within(ask.deadline_s, lambda: self._asked(ask, uploads, way))
+        except AnalysisFault as fault:
+            # An upload costs nothing, whatever became of it.
+            fault.unknown_cost = fault.unknown_cost and way.sent
+            raise
         finally:
-            self._discard(begun, uploads)
+            self._discard(way.begun, uploads)
 
     def delete(self, name: str) -> None:
         _within(self._delete_timeout_s, lambda: self._spoken(self._backend.remove, name, self._delete_timeout_s))
@@ -114,13 +126,14 @@ class Exchange:
         self._backend.close()
         self._pool.kill()
 
-    def _asked(self, ask: Ask, uploads: Uploads, begun: dict[str, bool]) -> Answer:
+    def _asked(self, ask: Ask, uploads: Uploads, way: _Way) -> Answer:
         parts: list[Inline | Stored]
         if sum(audio.size_bytes for audio in ask.audios) <= INLINE_MAX_BYTES:
             parts = [self._inline(audio) for audio in ask.audios]
         else:
-            stored = [self._upload(audio, uploads, begun, ask.deadline_s) for audio in ask.audios]
+            stored = [self._upload(audio, uploads, way.begun, ask.deadline_s) for audio in ask.audios]
             parts = [self._active(file, ask.deadline_s) for file in stored]
+        way.sent = True
         return _judged(self._spoken(self._backend.generate, ask, parts, ask.deadline_s))
 
     def _inline(self, audio: Audio) -> Inline:
@@ -202,7 +215,7 @@ def _within(seconds: float, run: Callable[[], T]) -> T:
             raise
     finally:
         timer.close()
-    raise Transient(f"no answer within {seconds:g} s")
+    raise of_silence(f"no answer within {seconds:g} s")
 
 
 def _tell_ended(uploads: Uploads, name: str) -> None:

@@ -31,10 +31,14 @@ _DELAY: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)s")
 
 
 class AnalysisFault(CallengineError):
-    """``reason`` is a short phrase that is safe to log, to store and to show. The tokens are those that were paid."""
+    """``reason`` is a short phrase that is safe to log, to store and to show. The tokens are those that were paid.
+
+    ``unknown_cost``: the question may have reached Google, and no answer says what it cost.
+    """
 
     def __init__(self, reason: str, *, input_tokens: int = 0, output_tokens: int = 0) -> None:
         self.reason = reason
+        self.unknown_cost = False
         self.input_tokens = input_tokens
         self.output_tokens = output_tokens
         super().__init__(reason)
@@ -67,6 +71,20 @@ class Blocked(Permanent):
 
 class Unusable(AnalysisFault):
     """An answer came, and it is cut off, empty, or no JSON."""
+
+
+def of_silence(reason: str) -> Transient:
+    """No answer came, or none that could be read: of what was sent nobody knows what it cost."""
+    fault = Transient(reason)
+    fault.unknown_cost = True
+    return fault
+
+
+def of_connection(error: Exception, *, opened: bool) -> Transient:
+    """The connection failed; ``opened``: it was there before, so the question may have gone out on it."""
+    fault = Transient(f"the connection to Gemini failed ({type(error).__name__})")
+    fault.unknown_cost = opened
+    return fault
 
 
 def of_response(status: int, body: object, retry_after: str | None = None) -> AnalysisFault:

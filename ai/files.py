@@ -54,7 +54,8 @@ class RecordingFiles:
 
     def _local(self, recording: Playable) -> Opener:
         def opened() -> BinaryIO:
-            descriptor, _ = self._folders.open(self._folders.ours(recording.path))
+            # Not what another call, perhaps another tenant's, was recorded to under the same name since.
+            descriptor, _ = self._folders.open_same(self._folders.ours(recording.path), recording.sha256)
             return os.fdopen(descriptor, "rb")
 
         return opened

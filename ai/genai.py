@@ -53,7 +53,9 @@ class GoogleGenai:
         options.client_args = {"verify": trusted(), **client_args}
         # Without vertexai and api_version the environment would decide; without a timeout there is none.
         self._client = genai.Client(vertexai=False, api_key=api_key, http_options=options)
-        self._transport_errors = tuple(module.HTTPError for module in _http_modules())
+        modules = _http_modules()
+        self._transport_errors = tuple(module.HTTPError for module in modules)
+        self._not_connected = tuple(e for m in modules for e in (m.ConnectError, m.ConnectTimeout, m.PoolTimeout))
 
     @classmethod
     def rehearsed(cls, api_key: str, base_url: str) -> GoogleGenai:
@@ -113,10 +115,10 @@ class GoogleGenai:
             headers = getattr(error.response, "headers", None) or {}
             return faults.of_response(error.code, error.details, headers.get("retry-after"))
         if isinstance(error, (*self._transport_errors, OSError)):
-            return faults.Transient(f"the connection to Gemini failed ({type(error).__name__})")
+            return faults.of_connection(error, opened=not isinstance(error, self._not_connected))
         if isinstance(error, (ValueError, KeyError)):
             # Of an answer that does not keep to the protocol; of our own options it would be so in every test.
-            return faults.Transient(f"Gemini's answer could not be read ({type(error).__name__})")
+            return faults.of_silence(f"Gemini's answer could not be read ({type(error).__name__})")
         return unexpected(error)
 
     def close(self) -> None:

@@ -12,6 +12,7 @@ from typing import Any, Final
 import requests
 from google.auth.exceptions import GoogleAuthError
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ConnectTimeoutError, MaxRetryError, NewConnectionError
 
 from callengine.ai import faults, warm
 from callengine.ai.adapters import OneContext, Rehearsal
@@ -109,15 +110,23 @@ class GoogleGenerativeai:
             retry_after = answer.headers.get("Retry-After") if answer is not None else None
             return faults.of_response(int(error.code or 0), body_of(answer), retry_after)
         if isinstance(error, (requests.RequestException, GoogleAuthError, OSError)):
-            return faults.Transient(f"the connection to Gemini failed ({type(error).__name__})")
+            return faults.of_connection(error, opened=not _is_unconnected(error))
         if isinstance(error, (_ParseError, ValueError, KeyError)):
-            return faults.Transient(f"Gemini's answer could not be read ({type(error).__name__})")
+            return faults.of_silence(f"Gemini's answer could not be read ({type(error).__name__})")
         return unexpected(error)
 
     def close(self) -> None:
         self._uploader.close()
         for service in (self._generative, self._files):
             service.transport.close()
+
+
+def _is_unconnected(error: Exception) -> bool:
+    """Requests has one error for a connection that broke and one that never was; what urllib3 says is inside."""
+    if isinstance(error, (requests.exceptions.SSLError, requests.exceptions.ConnectTimeout)):
+        return True
+    inner = error.args[0] if error.args else None
+    return isinstance(inner, MaxRetryError) and isinstance(inner.reason, (NewConnectionError, ConnectTimeoutError))
 
 
 def _response(error: GoogleAPICallError) -> requests.Response | None:

@@ -133,6 +133,13 @@ def usable_dispositions(codes: Sequence[object]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(usable))[:MAX_DISPOSITIONS]
 
 
+def own_bytes(about: About) -> int:
+    """How many bytes of a question are the tenant's: the dispositions are in the schema as well."""
+    codes = usable_dispositions(about.dispositions)
+    listed = "".join(f'"{code}", ' for code in codes)
+    return len(_customer_data(about.goal, codes).encode()) + len(listed.encode())
+
+
 def _list_of(properties: dict[str, Any]) -> dict[str, Any]:
     return {"type": "array", "items": _object(properties)}
 

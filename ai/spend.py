@@ -1,4 +1,4 @@
-"""What an analysis costs: estimated before it is sent, reckoned from the real tokens after. In millionths of a USD."""
+"""What an analysis costs: at most before it is sent, by the real tokens after. In millionths of a USD."""
 
 from __future__ import annotations
 
@@ -45,6 +45,13 @@ def estimate_micros(audio_ms: int, price: Prices, *, transcript: bool) -> int:
     """What sending so much audio will cost, about."""
     seconds = -(-audio_ms // 1000)
     return cost_micros(PROMPT_TOKENS + AUDIO_TOKENS_PER_S * seconds, _expected_output(seconds, transcript), price)
+
+
+def most_micros(audio_ms: int, price: Prices, *, transcript: bool, own_bytes: int = 0) -> int:
+    """The most that asking once can cost. ``own_bytes``: of what the tenant wrote; a token has at least one of them."""
+    seconds = -(-audio_ms // 1000)
+    tokens = PROMPT_TOKENS + own_bytes + AUDIO_TOKENS_PER_S * seconds
+    return cost_micros(tokens, output_bound(audio_ms, transcript=transcript), price)
 
 
 def output_bound(audio_ms: int, *, transcript: bool) -> int:

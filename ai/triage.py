@@ -7,7 +7,7 @@ from typing import Final
 
 import msgspec
 
-from callengine.ai import spend
+from callengine.ai import prompt, spend
 from callengine.ai.prompt import About, Side, Sound
 from callengine.calls.record import CallRecord
 from callengine.calls.view import durations
@@ -25,12 +25,12 @@ _MIME_TYPES: Final = {
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """What of a call is going to be sent, and what that will cost, about."""
+    """What of a call is going to be sent, and what that will cost at most."""
 
     recordings: tuple[Playable, ...]
     about: About
     transcript: bool
-    estimate_micros: int
+    most_micros: int
 
 
 def plan_of(job: Job, settings: Ai) -> Plan:
@@ -38,8 +38,9 @@ def plan_of(job: Job, settings: Ai) -> Plan:
     recordings = audible(job, settings)
     known = about(job, recordings)
     transcript = spend.wants_transcript(settings, known.audio_ms)
-    estimate = spend.estimate_micros(known.audio_ms, spend.prices(settings), transcript=transcript)
-    return Plan(recordings=recordings, about=known, transcript=transcript, estimate_micros=estimate)
+    own_bytes = prompt.own_bytes(known)
+    most = spend.most_micros(known.audio_ms, spend.prices(settings), transcript=transcript, own_bytes=own_bytes)
+    return Plan(recordings=recordings, about=known, transcript=transcript, most_micros=most)
 
 
 def audible(job: Job, settings: Ai) -> tuple[Playable, ...]:

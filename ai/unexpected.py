@@ -12,4 +12,6 @@ def unexpected(error: Exception) -> Permanent:
     """The text of such an error may hold anything, also the key; its kind and place do not."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else ""
-    return Permanent(f"unexpected {type(error).__name__}{place}")
+    fault = Permanent(f"unexpected {type(error).__name__}{place}")
+    fault.unknown_cost = True
+    return fault

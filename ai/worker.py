@@ -43,7 +43,7 @@ T = TypeVar("T")
 POLL_S: Final = 2.0
 LEASE_S: Final = 60.0
 LOOK_S: Final = 15.0
-LEFTOVERS_EVERY_S: Final = 600.0
+LEFTOVERS_EVERY_S: Final = 60.0
 MAX_UNUSABLE: Final = 2
 """How often a useless answer is asked for anew."""
 
@@ -56,7 +56,7 @@ _LEFTOVERS_AT_ONCE: Final = 100
 
 
 class _Paid(msgspec.Struct, frozen=True, kw_only=True):
-    """What was reserved for a question, and what it came to."""
+    """What of the reserved is to be given back after a question, and what it came to."""
 
     reserved_micros: int
     micros: int = 0
@@ -243,14 +243,15 @@ class Analyst:
             found = read_off_hub(reply.text, plan)
         except AnalysisFault as fault:
             tokens = (reply.input_tokens, reply.output_tokens) if reply else (fault.input_tokens, fault.output_tokens)
-            self._failed(job, fault, self._paid(plan, *tokens))
+            # Of what may have been paid for, what was reserved stays counted.
+            self._failed(job, fault, _Paid(reserved_micros=0) if fault.unknown_cost else self._paid(plan, *tokens))
             return
         except StoreError:  # an upload's name could not be committed, so nothing was sent
             self._failed(job, Transient("the database did not answer"), self._paid(plan, 0, 0))
             return
         paid = self._paid(plan, reply.input_tokens, reply.output_tokens)
         self._counts.dropped.inc(found.dropped)
-        self._finish(job, self._outcome(found, reply, plan), paid)
+        self._finish(job, self._outcome(job, found, reply, plan), paid)
 
     # -- asking ------------------------------------------------------------------------------------------------------
 
@@ -283,7 +284,11 @@ class Analyst:
 
     # -- what came of it ---------------------------------------------------------------------------------------------
 
-    def _outcome(self, found: Finding, reply: Answer, plan: Plan) -> Outcome:
+    def _outcome(self, job: Job, found: Finding, reply: Answer, plan: Plan) -> Outcome:
+        columns = self._columns(plan, reply.model_version)
+        if found.summary is None and job.call.ai_summary is not None:
+            # What an earlier run found is better than nothing, and its quotes go with it.
+            return Outcome(status=Status.UNSUPPORTED, columns=columns)
         done = Status.COMPLETED if plan.transcript else Status.COMPLETED_WITHOUT_QUOTES
         return Outcome(
             status=Status.UNSUPPORTED if found.summary is None else done,
@@ -294,7 +299,7 @@ class Analyst:
                 "disposition": found.disposition,
             },
             columns={
-                **self._columns(plan, reply.model_version),
+                **columns,
                 "statements": rows.encode_json(found.statements).decode(),
                 "transcript": None if found.transcript is None else rows.encode_json(found.transcript).decode(),
             },
@@ -377,13 +382,17 @@ class Analyst:
     def _finish(self, job: Job, outcome: Outcome, paid: _Paid | None = None) -> None:
         now_us = self._now_us()
 
-        def commit(db: peewee.Database) -> bool:
+        def commit(db: peewee.Database) -> Status | None:
             if paid is not None:
                 self._settle(db, job, paid)
             return analyses.finish(db, job, outcome, now_us)
 
-        if not self._commit(commit):
+        ended = self._commit(commit)
+        if ended is None:
             raise Lost
+        if ended is not outcome.status:
+            self.nudge()  # a recording came late
+            return
         self._counts.results.labels(outcome.status.value).inc()
         if paid is not None:
             self._counts.paid(paid.input_tokens, paid.output_tokens, paid.micros)
@@ -394,11 +403,11 @@ class Analyst:
         now_us = self._now_us()
         bound = spend.bound_micros(self._settings, job.bound_micros)
         day_us = spend.day_start_us(now_us)
-        return self._commit(lambda db: analyses.reserve(db, job, plan.estimate_micros, bound, now_us, day_us))
+        return self._commit(lambda db: analyses.reserve(db, job, plan.most_micros, bound, now_us, day_us))
 
     def _paid(self, plan: Plan, input_tokens: int, output_tokens: int) -> _Paid:
         return _Paid(
-            reserved_micros=plan.estimate_micros,
+            reserved_micros=plan.most_micros,
             micros=spend.cost_micros(input_tokens, output_tokens, self._price),
             input_tokens=input_tokens,
             output_tokens=output_tokens,

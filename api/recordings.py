@@ -20,7 +20,7 @@ from callengine.api.paths import decoded_slashes
 from callengine.api.problems import Refusal
 from callengine.api.services import OpenRecording, RecordingFile, Recordings
 from callengine.api.spec import Answers
-from callengine.errors import BucketError, NoSuchRecording, RecordingError, RecordingGone
+from callengine.errors import BucketError, NoSuchRecording, RecordingChanged, RecordingError, RecordingGone
 
 log = logging.getLogger("callengine.api")
 
@@ -104,6 +104,9 @@ def _here(recordings: Recordings, file: RecordingFile) -> Response:
         claim_place("recording")
     try:
         opened = recordings.open(file)
+    except RecordingChanged as error:
+        log.warning("recording %s is gone: %s", file.id, error)
+        raise Refusal(410, "recording-changed", "its file holds something else by now") from None
     except RecordingError as error:
         log.warning("recording %s cannot be served: %s", file.id, error)
         raise NoSuchRecording from None
@@ -163,8 +166,8 @@ def _is_if_range(response: Response) -> bool:
 
 
 def _etag(file: RecordingFile, opened: OpenRecording) -> str:
-    """The content's hash; of a file that is not as it was when it was hashed: its size and age."""
-    if file.sha256 is not None and file.bytes == opened.size:
+    """The content's hash; of a file that was never hashed: its size and age."""
+    if file.sha256 is not None:
         return file.sha256
     return f"{opened.size:x}-{int(opened.modified_s * 1e6):x}"
 

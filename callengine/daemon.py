@@ -197,6 +197,7 @@ def _feed(settings: Settings, store: Store, archive: Archive) -> Feed:
         url_of=archive.serving.url,
         probed=bool(settings.recordings.directories),
         heartbeat_s=min(HEARTBEAT_S, settings.http.request_timeout_s / 2),
+        keep_days=settings.webhooks.keep_days,
     )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -22,8 +22,10 @@ from gevent.event import Event
 
 from callengine.calls.record import StoredEvent
 from callengine.calls.view import UrlOf, show_event
+from callengine.config.sections import Webhooks as Settings
 from callengine.errors import StoreError, TooManyReaders
 from callengine.store.clock import clock_us
+from callengine.store.outbox import Page
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,9 @@ _TURN_S: Final = 0.002
 # How many positions one look for a tenant's events spans: others' stand between them.
 _WINDOW: Final = 5000
 _IDLE_S: Final = 60.0
+_DAY_US: Final = 24 * 3600 * 1_000_000
+# Who comes back shortly before an event is forgotten still has to read what came behind it.
+_MARGIN_US: Final = 3600 * 1_000_000
 _PIECE_BYTES: Final = 65_536
 _COMMENT: Final = b": still here\n\n"
 
@@ -45,10 +50,10 @@ _COMMENT: Final = b": still here\n\n"
 class Outbox(Protocol):
     """The reads of the outbox (``store.outbox.OutboxReads``). All may raise StoreUnavailable."""
 
-    def after(self, position: int, limit: int) -> Sequence[StoredEvent]: ...
-    def of_tenant(self, tenant_id: str, after: int, upto: int, limit: int) -> Sequence[StoredEvent]: ...
+    def after(self, position: int, limit: int) -> Page: ...
+    def of_tenant(self, tenant_id: str, after: int, upto: int, limit: int) -> Page: ...
     def last_position(self) -> int: ...
-    def position_of(self, tenant_id: str, event_id: str) -> int | None: ...
+    def position_of(self, tenant_id: str, event_id: str, since_us: int) -> int | None: ...
 
 
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +119,7 @@ class Feed:
 
     ``url_of`` signs recordings' URLs, ``probed`` as in ``view.show``. ``clock`` is monotonic, in seconds, and
     ``wait(event, seconds)`` waits by it. ``heartbeat_s`` has to be well below what the server waits for a piece.
+    ``now_us`` is the wall clock, and ``keep_days`` for how long events are kept (``webhooks.keep_days``).
     """
 
     def __init__(
@@ -127,6 +133,7 @@ class Feed:
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[Event, float], object] = Event.wait,
         now_us: Callable[[], int] = clock_us,
+        keep_days: int = Settings.model_fields["keep_days"].default,
     ) -> None:
         self.outbox = outbox
         self.bounds = bounds or Bounds()
@@ -144,6 +151,7 @@ class Feed:
         self._url_of = url_of
         self._probed = probed
         self._now_us = now_us
+        self._keep_days = keep_days
         self._open: dict[str, set[Reader]] = {}
         self._live: dict[str, set[Reader]] = {}
         self._position = 0
@@ -179,12 +187,17 @@ class Feed:
         # Before the database is asked: else many could pass the bound meanwhile.
         self._open.setdefault(tenant_id, set()).add(reader)
         try:
-            start = None if last_event_id is None else self.outbox.position_of(tenant_id, last_event_id)
+            start = None if last_event_id is None else self._position_of(tenant_id, last_event_id)
             reader.begin(start, self.outbox.last_position(), last_event_id)
         except BaseException:
             reader.close()
             raise
         return reader
+
+    def _position_of(self, tenant_id: str, event_id: str) -> int | None:
+        """None also for what is there only because it could not be delivered: what came behind it may be gone."""
+        since_us = self._now_us() - self._keep_days * _DAY_US + _MARGIN_US
+        return self.outbox.position_of(tenant_id, event_id, since_us)
 
     def leave(self, reader: Reader) -> None:
         """The reader is gone; its place is free."""
@@ -261,9 +274,10 @@ class Feed:
                 began = self.clock()
                 if not self._live or self._position != event.position:
                     return bool(self._live)
+        self._position = page.upto  # the last of them may be some that cannot be read
         if page:
             self.lag_s = max(0.0, (self._now_us() - page[-1].created_us) / 1_000_000)
-        return len(page) == _PAGE
+        return page.more
 
     def _offer(self, event: StoredEvent) -> None:
         rendered: bytes | None = None
@@ -400,7 +414,7 @@ class Reader:
         for event in page:
             if self.wanted.has(event) and (rendered := self._feed.render(event)):
                 self._append(rendered)
-        self.position = page[-1].position if len(page) == _PAGE_OF_TENANT else upto
+        self.position = page.upto if page.more else upto
 
     def _append(self, rendered: bytes) -> None:
         self._queue.append(rendered)

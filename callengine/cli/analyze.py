@@ -38,8 +38,8 @@ def register(commands: Commands) -> None:
         "have calls analysed again: summary, sentiment, next action",
         "Marks calls that have ended and have a recording; the running daemon sends them to Gemini, which costs money: "
         "--dry-run says how much, about. Calls that wait (also for a daily quota) are tried at once, those at work are "
-        "left alone. What an agent set is never changed, and what was found before stays until there is something "
-        "better.\n\nGive the ids of calls, or at least one filter. --since and --until are about when a call was "
+        "left alone. What an agent set is never changed, and what was found before stays until a later run finds "
+        "something.\n\nGive the ids of calls, or at least one filter. --since and --until are about when a call was "
         "dialed.",
         [
             "callengine analyze 01928f0e-7c7a-7d31-a4f3-3a5e5f3f2b10",

@@ -32,8 +32,8 @@ def register_below(tenant: Commands) -> None:
         "recordings",
         _run,
         "how long a tenant's recordings are kept; delete what was kept long enough",
-        "Without options: shows the tenant's rule. Recordings are counted from when they were found ready; none is "
-        "deleted while its call is still to be analysed.\n\n"
+        "Without options: shows the tenant's rule. Recordings are counted from when they were found ready; one "
+        "whose call is still to be analysed is kept up to seven days longer.\n\n"
         "A running daemon deletes by itself, once an hour. --delete does it now, and says what it deleted; files that "
         "lie on another machine are left to the daemon there.",
         [

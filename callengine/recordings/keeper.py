@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable
 from pathlib import PurePosixPath
@@ -23,7 +24,7 @@ from callengine.config.settings import Settings
 from callengine.errors import BucketError, NoSuchCall, RecordingError, StoreError
 from callengine.metrics import Metrics
 from callengine.recordings import probe
-from callengine.recordings.look import Failed, Good, Later, Same, Verdict, differs, gap_s, judge, look
+from callengine.recordings.look import Failed, Good, Later, Same, Sight, Verdict, differs, gap_s, judge, look
 from callengine.recordings.paths import Folders
 from callengine.recordings.removal import remove
 from callengine.recordings.threads import within
@@ -48,6 +49,8 @@ _BATCH: Final = 100
 _GATHER_S: Final = 0.05
 _OPEN_EVERY_S: Final = 5.0
 _LOOK_TIMEOUT_S: Final = 300.0
+# Files that a look hangs at, each with a thread of its own; with more of them it is the disk, and all wait.
+_MAX_HUNG: Final = 8
 _UPLOAD_GAP_MAX_S: Final = 600.0
 _LATER_S: Final = 3600.0
 _TIMEOUT_S: Final = 10.0
@@ -94,6 +97,7 @@ class Keeper:
         self._node, self._metrics, self._bucket, self._on_done = node, metrics, bucket, on_done
         self._now_us, self._monotonic_s = now_us, monotonic_s
         self._threads = ThreadPool(_THREADS)
+        self._hung: dict[str, tuple[list[bool], ThreadPool]] = {}
         self._nudged = Event()
         self._fresh = True
         self._refilling = BoundedSemaphore()
@@ -139,12 +143,23 @@ class Keeper:
             self._at_work.add(row.id)
             try:
                 self._deal_with(row)
+            except StoreError:
+                raise
+            except Exception as error:  # noqa: BLE001  one odd recording must not stop all others
+                self._set_aside(row, error)
             finally:
                 self._at_work.discard(row.id)
         except StoreError as error:
             log.debug("recordings are left for later: %s", error)
             return False
         return True
+
+    def _set_aside(self, row: Recording, error: Exception) -> None:
+        """What nobody expected; it may be over by the next look. Not its text: that may repeat what was sent."""
+        at = traceback.extract_tb(error.__traceback__)[-1]
+        log.error("recording %s: %s in %s, line %s", row.id, type(error).__name__, at.name, at.lineno)
+        self._metrics.recordings.labels("error").inc()
+        self._postpone(row, Later(_UPLOAD_GAP_MAX_S, row.bytes, row.sha256))
 
     # -- which is next -----------------------------------------------------------------------------------------------
 
@@ -188,8 +203,8 @@ class Keeper:
             case Later():
                 self._metrics.recordings.labels("later").inc()
                 self._postpone(row, verdict)
-            case Failed(reason):
-                self._finish(row, Found(reason=reason))
+            case Failed(reason, size, sha256):
+                self._finish(row, Found(reason=reason, bytes=size, sha256=sha256))
             case Same():
                 self._finish(row, _as_before(row))
             case Good(size, sha256, found):
@@ -208,16 +223,37 @@ class Keeper:
                         self._drop_local(row, sha256)
 
     def _look(self, row: Recording) -> Verdict:
-        began = self._monotonic_s()
+        if self._hangs(row):
+            return Later(_UPLOAD_GAP_MAX_S)
+        began, began_to_look, ended, threads = self._monotonic_s(), list[bool](), list[bool](), self._threads
+
+        def seen() -> Sight:
+            began_to_look.append(True)
+            try:
+                return look(self._folders, row.path)
+            finally:
+                ended.append(True)
+
         try:
-            sight = within(_LOOK_TIMEOUT_S, self._threads, lambda: look(self._folders, row.path))
+            sight = within(_LOOK_TIMEOUT_S, threads, seen)
         except TimeoutError as error:
             log.error("recording %s: %s", row.id, error)
+            if began_to_look and len(self._hung) < _MAX_HUNG:  # the others need not wait for this one
+                self._hung[row.id] = ended, threads
+                self._threads = ThreadPool(_THREADS)
             return Later(gap_s(row.attempts))
         self._metrics.recording_probe.observe(max(0.0, self._monotonic_s() - began))
         if sight.error is not None:
             log.error("recording %s: %s while it was looked at", row.id, sight.error)
         return judge(row, sight, self._settings.wait_s)
+
+    def _hangs(self, row: Recording) -> bool:
+        """Whether an earlier look at it still has not come back."""
+        for hung, (ended, threads) in list(self._hung.items()):
+            if ended and not len(threads):
+                del self._hung[hung]
+                threads.kill()
+        return row.id in self._hung
 
     def _postpone(self, row: Recording, later: Later) -> None:
         next_us = self._now_us() + int(later.gap_s * 1_000_000)
@@ -260,6 +296,9 @@ class Keeper:
         except BucketError as error:
             log.warning("recording %s is not uploaded yet: %s", row.id, error)
             verdict = Later(min(2.0 ** min(row.attempts, 20), _UPLOAD_GAP_MAX_S), good.bytes, good.sha256)
+        except Exception:
+            os.close(opened)
+            raise
         # Not where we are killed meanwhile: a thread still reads from it, and must not read another file instead.
         os.close(opened)
         return verdict

@@ -53,9 +53,11 @@ class Later(NamedTuple):
 
 
 class Failed(NamedTuple):
-    """It will never be ready."""
+    """It will never be ready. What it holds is None where there is no file, or it cannot be read."""
 
     reason: str
+    bytes: int | None = None
+    sha256: str | None = None
 
 
 class Good(NamedTuple):
@@ -88,9 +90,11 @@ def look(folders: Folders, switch_path: str, probing: Callable[[int], Probed] = 
         except NotAudio:
             probed = None
         except Exception as error:  # noqa: BLE001  one odd file must not stop the others
-            return Sight("unreadable", error=type(error).__name__)
+            return Sight("unreadable", before.st_size, sha256, error=type(error).__name__)
         after = os.fstat(descriptor)
         changing = (after.st_size, after.st_mtime_ns) != (before.st_size, before.st_mtime_ns)
+        if not changing:
+            folders.learn(after, sha256)  # who opens it next need not hash it again
         return Sight(bytes=after.st_size, sha256=sha256, probed=probed, changing=changing)
     except OSError as error:
         return Sight("unreadable", error=type(error).__name__)
@@ -116,7 +120,7 @@ def judge(row: Recording, sight: Sight, patience_s: float) -> Verdict:
         return Same()
     if sight.reason is not None:
         if sight.reason == "outside" or _waited_s(row.attempts) >= patience_s:
-            return Failed(sight.reason)
+            return Failed(sight.reason, sight.bytes, sight.sha256)
         return Later(gap_s(row.attempts))
     if sight.changing:
         return Later(max(SETTLE_S, gap_s(row.attempts)))
@@ -126,9 +130,9 @@ def judge(row: Recording, sight: Sight, patience_s: float) -> Verdict:
     if not settled and not _as_claimed(row, sight):
         return Later(SETTLE_OPEN_S if row.status == "open" else SETTLE_S, sight.bytes, sight.sha256)
     if sight.probed is None:
-        return Failed("unreadable" if sight.bytes else "no_audio")
+        return Failed("unreadable" if sight.bytes else "no_audio", sight.bytes, sight.sha256)
     if sight.probed.duration_ms <= 0:
-        return Failed("no_audio")
+        return Failed("no_audio", sight.bytes, sight.sha256)
     return Good(sight.bytes, sight.sha256, sight.probed)
 
 

@@ -20,12 +20,14 @@ from typing import Final
 from gevent import monkey
 
 from callengine.errors import (
+    RecordingChanged,
     RecordingMissing,
     RecordingNotPermitted,
     RecordingNotRegular,
     RecordingOutside,
     RecordingUnreadable,
 )
+from callengine.recordings.contents import Contents, stamp_of
 
 # gevent's own closes a folder's descriptor only when the hub comes round; here nothing is polled.
 _close: Callable[[int], None] = monkey.get_original("os", "close")
@@ -47,6 +49,7 @@ class Folders:
         self._roots = sorted({_plain(root) for root in directories}, key=lambda root: -len(root.parts))
         mapped = {_plain(theirs): ours for theirs, ours in path_map.items()}
         self._map = sorted(mapped.items(), key=lambda item: -len(item[0].parts))
+        self._contents = Contents()
 
     def ours(self, switch_path: str) -> Path:
         """The path as this machine sees it, by the longest entry of ``recordings.path_map`` that it lies in.
@@ -87,6 +90,33 @@ class Folders:
                 raise
             return descriptor, status
 
+    def open_same(self, path: Path | str, sha256: str | None, *, hashing: bool = True) -> tuple[int, os.stat_result]:
+        """As ``open``, of a file that has the content of ``sha256`` (None: whichever it has).
+
+        It is hashed where that was not done since it was last changed; not ``hashing``: BlockingIOError then. Raises
+        ``RecordingChanged`` too.
+        """
+        descriptor, status = self.open(path)
+        try:
+            if sha256 is None:
+                return descriptor, status
+            found = self._contents.known(stamp_of(status))
+            if found is None and not hashing:
+                raise BlockingIOError(errno.EAGAIN, "it is not hashed yet")
+            if found is None:
+                with _told(path):
+                    found = self._contents.of(descriptor, status)
+            if found != sha256:
+                raise RecordingChanged(path)
+        except BaseException:
+            _close(descriptor)
+            raise
+        return descriptor, status
+
+    def learn(self, status: os.stat_result, sha256: str) -> None:
+        """The file of that status was hashed just now, and not changed meanwhile."""
+        self._contents.learn(stamp_of(status), sha256)
+
     def unlink(self, path: Path | str) -> None:
         """Deletes the regular file at ``path`` (ours). Raises as ``open`` does."""
         with self._parent(path) as (folder, name), _told(path):
@@ -94,11 +124,17 @@ class Folders:
                 raise RecordingNotRegular(path)
             os.unlink(name, dir_fd=folder)
 
-    def walk(self, newer_than_s: float = 0.0, limit: int = MAX_WALKED) -> Iterator[tuple[Path, os.stat_result]]:
+    def walk(
+        self,
+        newer_than_s: float = 0.0,
+        limit: int = MAX_WALKED,
+        on_limit: Callable[[], None] = lambda: None,
+    ) -> Iterator[tuple[Path, os.stat_result]]:
         """The regular files below the directories that were changed at ``newer_than_s`` (epoch) or later.
 
-        Follows no symbolic link, goes ``MAX_DEPTH`` deep, and looks at no more than ``limit`` entries. What cannot be
-        read, what vanishes meanwhile, and names that are no UTF-8 are passed over.
+        Follows no symbolic link, goes ``MAX_DEPTH`` deep, and looks at no more than ``limit`` entries (``on_limit()``
+        says that there are more). What cannot be read, what vanishes meanwhile, and names that are no UTF-8 are passed
+        over.
         """
         left = limit
         for root in self._roots:
@@ -107,6 +143,7 @@ class Folders:
             for path, status in self._walk_root(Path(root)):
                 left -= 1
                 if left < 0:
+                    on_limit()
                     return
                 if status is not None and stat.S_ISREG(status.st_mode) and status.st_mtime >= newer_than_s:
                     yield path, status

@@ -5,6 +5,7 @@ A disk that hangs (NFS) stops these threads, and whoever wants a recording; noth
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -20,14 +21,21 @@ T = TypeVar("T")
 
 THREADS: Final = 4
 OPEN_TIMEOUT_S: Final = 10.0
+HASH_TIMEOUT_S: Final = 30.0
+"""For the first look at a file after the start, which hashes it; an hour of stereo (115 MB) takes 0.3 s."""
 
 
 class OpenFile:
-    """An open regular file. ``size`` in bytes, ``modified_s`` since the epoch, both as of when it was opened."""
+    """An open regular file. ``size`` in bytes, ``modified_s`` since the epoch, both as of when it was opened.
 
-    def __init__(self, descriptor: int, status: os.stat_result, threads: ThreadPool) -> None:
+    One that is ``fixed`` must not be written to while it is read: who is let hear the old content is not let hear the
+    new one.
+    """
+
+    def __init__(self, descriptor: int, status: os.stat_result, threads: ThreadPool, *, fixed: bool = False) -> None:
         self.size = status.st_size
         self.modified_s = status.st_mtime
+        self._as_opened = (status.st_size, status.st_mtime_ns) if fixed else None
         self._stream = os.fdopen(descriptor, "rb", buffering=0)
         self._threads = threads
 
@@ -44,6 +52,10 @@ class OpenFile:
             parts.append(part)
             offset += len(part)
             length -= len(part)
+        if self._as_opened is not None:
+            now = os.fstat(self._stream.fileno())
+            if (now.st_size, now.st_mtime_ns) != self._as_opened:
+                raise OSError(errno.ESTALE, "it was changed while it was read")
         return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def close(self) -> None:
@@ -57,25 +69,40 @@ class Reading:
     def __init__(self, folders: Folders, threads: int = THREADS) -> None:
         self._folders = folders
         self._threads = ThreadPool(threads)
+        # Of its own, and one: who asks for parts of a long file does not have it hashed as often, nor others wait.
+        self._hashing = ThreadPool(1)
 
-    def open(self, path: Path | str) -> OpenFile:
-        """Opens the file at ``path`` (ours). Raises the ``RecordingError`` tree, also where the disk takes too long."""
-        timeout = gevent.Timeout(OPEN_TIMEOUT_S)
+    def open(self, path: Path | str, sha256: str | None = None) -> OpenFile:
+        """Opens the file at ``path`` (ours), if its content is that of ``sha256`` (None: whatever it is).
+
+        Raises the ``RecordingError`` tree, also where the disk takes too long.
+        """
+        try:
+            return self._within(OPEN_TIMEOUT_S, self._threads, path, sha256, hashing=False)
+        except BlockingIOError:
+            return self._within(HASH_TIMEOUT_S, self._hashing, path, sha256, hashing=True)
+
+    def _within(
+        self, timeout_s: float, threads: ThreadPool, path: Path | str, sha256: str | None, *, hashing: bool
+    ) -> OpenFile:
+        def work() -> OpenFile:
+            descriptor, status = self._folders.open_same(path, sha256, hashing=hashing)
+            return OpenFile(descriptor, status, self._threads, fixed=sha256 is not None)
+
+        timeout = gevent.Timeout(timeout_s)
         with timeout:
             try:
-                return run_in(self._threads, lambda: self._open(path))
+                return run_in(threads, work)
             except gevent.Timeout as error:
                 if error is not timeout:
                     raise
-                raise RecordingUnreadable(path, f"no answer from the disk within {OPEN_TIMEOUT_S:g} s") from None
-
-    def _open(self, path: Path | str) -> OpenFile:
-        return OpenFile(*self._folders.open(path), self._threads)
+                raise RecordingUnreadable(path, f"no answer from the disk within {timeout_s:g} s") from None
 
     def close(self) -> None:
         """Lets the threads end, those that are at work not awaited."""
-        if not len(self._threads):
-            self._threads.kill()
+        for threads in (self._threads, self._hashing):
+            if not len(threads):
+                threads.kill()
 
 
 def run_in(threads: ThreadPool, work: Callable[[], T]) -> T:

@@ -1,4 +1,5 @@
-"""How long recordings are kept: per tenant, in days since they were found ready. Then the file goes, as its row says.
+"""How long recordings are kept: per tenant, in days since they were found ready (or found to hold something that is not
+to be played). Then the file goes, as its row says.
 
 First the file, then the row: what is killed in between is done again, and a file that is gone already is no obstacle.
 """
@@ -29,6 +30,8 @@ log = logging.getLogger(__name__)
 
 EVERY_S: Final = 3600.0
 DAY_US: Final = 86_400_000_000
+GRACE_DAYS: Final = 7
+"""So much longer a recording is kept at most because its call is still to be analysed."""
 _PAGE: Final = 50
 _PAUSE_S: Final = 0.2
 _TIMEOUT_S: Final = 30.0
@@ -84,6 +87,7 @@ class Retention:
     ) -> None:
         self._executor, self._store, self._folders = executor, store, folders
         self._settings = settings.recordings
+        self._analyses = settings.ai.enabled
         self._node, self._metrics, self._bucket, self._now_us = node, metrics, bucket, now_us
         self._threads = ThreadPool(1)
 
@@ -91,21 +95,21 @@ class Retention:
         """Once an hour, until it is killed; in small steps, with pauses between them."""
         while True:
             try:
-                self.once()
+                for _ in self.once():
+                    pass
             except StoreError as error:
                 log.debug("old recordings are left for later: %s", error)
             gevent.sleep(EVERY_S)
 
-    def once(self, pause_s: float = _PAUSE_S) -> list[Doomed]:
-        """Deletes all that is due, of all tenants, and returns what that was. Raises StoreUnavailable."""
+    def once(self, pause_s: float = _PAUSE_S) -> Iterator[Doomed]:
+        """Deletes all that is due, of all tenants, as it is asked for one after the other: after years without a rule
+        that may be millions. Raises StoreUnavailable."""
         if self._node is not None and not self._node():
-            return []
-        done = []
+            return
         for tenant in self._tenants():
             for doomed in self.due(tenant):
-                done.append(self.delete(doomed))
+                yield self.delete(doomed)
                 gevent.sleep(pause_s)
-        return done
 
     def keep_days(self, tenant: Tenant) -> int:
         """How many days the tenant's recordings are kept; 0: for ever."""
@@ -128,7 +132,11 @@ class Retention:
             after = (page[-1].looked_us or 0, page[-1].id)
 
     def _page(self, tenant_id: str, before_us: int, after: tuple[int, str] | None, node: str | None) -> list[Recording]:
-        return self._store.run(lambda db: recordings.expired(db, tenant_id, before_us, after, _PAGE, node), _TIMEOUT_S)
+        since_us = before_us - GRACE_DAYS * DAY_US if self._analyses else None
+        return self._store.run(
+            lambda db: recordings.expired(db, tenant_id, before_us, after, _PAGE, node, analyses_since_us=since_us),
+            _TIMEOUT_S,
+        )
 
     def delete(self, doomed: Doomed) -> Doomed:
         """Deletes the file and says so; with ``problem`` where that was not possible. Raises StoreUnavailable."""

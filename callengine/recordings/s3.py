@@ -20,18 +20,22 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any, Final, TypeVar
+from contextlib import contextmanager, suppress
+from typing import Any, Final, Self, TypeVar
 
 import gevent
+from gevent import monkey
 from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
 
 from callengine.config.sections import S3
 from callengine.errors import BucketError, ConfigurationError
-from callengine.recordings.reading import run_in
+from callengine.recordings.threads import within
 
 T = TypeVar("T")
+
+# gevent's own asks the hub, of which each thread would get one of its own.
+_close: Callable[[int], None] = monkey.get_original("os", "close")
 
 MULTIPART_ABOVE_BYTES: Final = 16 << 20
 PART_BYTES: Final = 8 << 20
@@ -42,8 +46,11 @@ CHECK_TIMEOUT_S: Final = 20.0
 BASE_TIMEOUT_S: Final = 60.0
 SLOWEST_BYTES_PER_S: Final = 128 << 10
 """A transfer that is slower than that has failed, after ``BASE_TIMEOUT_S``."""
+_DISK_S: Final = 10.0
 
 _CODE: Final = re.compile(r"[A-Za-z0-9.]{1,64}", re.ASCII)
+_ODD: Final = (LookupError, TypeError, ValueError, AttributeError)
+"""What follows from an answer that lacks what each answer of a store's has."""
 _TRANSIENT: Final = frozenset(
     "BadDigest InternalError RequestTimeout RequestTimeTooSkewed ServiceUnavailable SlowDown Throttling"
     " XAmzContentSHA256Mismatch".split()
@@ -55,7 +62,7 @@ class Bucket:
 
     def __init__(self, settings: S3) -> None:
         self._settings = settings
-        self._errors, make = _boto(settings)
+        self._errors, self._unparsed, make = _boto(settings)
         self._clients = [make() for _ in range(settings.concurrency)]
         self._signing = make()
         self._threads = ThreadPool(settings.concurrency)
@@ -86,7 +93,7 @@ class Bucket:
         size = os.fstat(descriptor).st_size
         more = {"ContentType": content_type, "Metadata": {"sha256": sha256}}
 
-        def work(client: Any) -> None:
+        def put(client: Any, descriptor: int) -> None:
             if _hash(descriptor) != sha256:
                 raise BucketError("upload", "ContentChanged")
             if size > MULTIPART_ABOVE_BYTES:
@@ -97,7 +104,8 @@ class Bucket:
             if there["ContentLength"] != size or there.get("Metadata", {}).get("sha256") != sha256:
                 raise BucketError("upload", "NotAsSent", transient=True)
 
-        self._do("upload", _timeout_s(size), work)
+        with _Own(descriptor) as own:
+            self._do("upload", _timeout_s(size), lambda client: own.lend("upload", lambda lent: put(client, lent)))
 
     def _upload_parts(self, client: Any, descriptor: int, key: str, size: int, more: dict[str, Any]) -> None:
         named = self._named(key)
@@ -111,7 +119,7 @@ class Bucket:
             client.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
         except BaseException:
             # What was begun and not completed is paid for and seen nowhere.
-            with _ignored(self._errors):
+            with suppress(BucketError), self._told("upload"):
                 gevent.with_timeout(CHECK_TIMEOUT_S, client.abort_multipart_upload, timeout_value=None, **upload)
             raise
 
@@ -119,7 +127,7 @@ class Bucket:
         """Writes the object into the open file, from its beginning. ``sha256`` and ``size`` (bytes) are what it has to
         have; raises ``BucketError`` (``ContentChanged``) where it has not."""
 
-        def work(client: Any) -> None:
+        def get(client: Any, descriptor: int) -> None:
             digest, at = hashlib.sha256(), 0
             for piece in _pieces(client.get_object(**self._named(key))["Body"]):
                 digest.update(piece)
@@ -129,7 +137,8 @@ class Bucket:
             if at != size or digest.hexdigest() != sha256:
                 raise BucketError("download", "ContentChanged")
 
-        self._do("download", _timeout_s(size), work)
+        with _Own(descriptor) as own:
+            self._do("download", _timeout_s(size), lambda client: own.lend("download", lambda lent: get(client, lent)))
 
     def read_range(self, key: str, offset: int, length: int) -> bytes:
         """``length`` bytes of the object from ``offset`` on, fewer where it ends."""
@@ -172,7 +181,10 @@ class Bucket:
         try:
             self._enter(verb, timeout_s)
             try:
-                return run_in(self._threads, lambda: self._work(verb, deadline, work))
+                # The inner bound ends what waits for the network, the outer one what waits for the disk.
+                return within(timeout_s + _DISK_S, self._threads, lambda: self._work(verb, deadline, work))
+            except TimeoutError:
+                raise BucketError(verb, "TimedOut", transient=True) from None
             finally:
                 self.running -= 1
                 self._places.release()
@@ -221,13 +233,16 @@ class Bucket:
             raise BucketError(verb, type(error).__name__, transient=True) from None
         except OSError as error:
             raise BucketError(verb, error.strerror or type(error).__name__, transient=True) from None
+        except (*_ODD, self._unparsed) as error:
+            # What answered is no store, or not in order: a page of a proxy's, say.
+            raise BucketError(verb, f"Answer{type(error).__name__}", transient=True) from None
 
 
-def _boto(settings: S3) -> tuple[Any, Callable[[], Any]]:
-    """botocore's exceptions, and what makes a client. Takes a third of a second: to be done at start."""
+def _boto(settings: S3) -> tuple[Any, type[Exception], Callable[[], Any]]:
+    """botocore's exceptions, the one of its parsers, and what makes a client. A third of a second: for the start."""
     try:
-        boto3, config, errors = (
-            importlib.import_module(n) for n in ("boto3", "botocore.config", "botocore.exceptions")
+        boto3, config, errors, parsers = (
+            importlib.import_module(n) for n in ("boto3", "botocore.config", "botocore.exceptions", "botocore.parsers")
         )
     except ImportError:
         raise ConfigurationError(
@@ -261,7 +276,7 @@ def _boto(settings: S3) -> tuple[Any, Callable[[], Any]]:
         _close_at_once(client)
         return client
 
-    return errors, make
+    return errors, parsers.ResponseParserError, make
 
 
 def _close_at_once(client: Any) -> None:
@@ -301,6 +316,37 @@ class _Part(io.RawIOBase):
         return self._at
 
 
+class _Own:
+    """A descriptor for a thread, of the same file as the caller's. The caller may close his while the thread, which
+    nobody waits for any more, still reads: the number may be another file's by then."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._held = [os.dup(descriptor)]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Closes it unless it was lent: whoever takes it out of the list closes it."""
+        for descriptor in self._take():
+            _close(descriptor)
+
+    def lend(self, verb: str, work: Callable[[int], T]) -> T:
+        """``work(descriptor)``, in the thread; it is closed then. Raises BucketError where the caller has gone."""
+        for descriptor in self._take():
+            try:
+                return work(descriptor)
+            finally:
+                _close(descriptor)
+        raise BucketError(verb, "TimedOut", transient=True)
+
+    def _take(self) -> list[int]:
+        try:
+            return [self._held.pop()]
+        except IndexError:
+            return []
+
+
 def _part(descriptor: int, start: int, length: int) -> io.BufferedReader:
     return io.BufferedReader(_Part(descriptor, start, length), PIECE_BYTES)
 
@@ -323,11 +369,3 @@ def _pieces(body: Any) -> Iterator[bytes]:
             yield piece
     finally:
         body.close()
-
-
-@contextmanager
-def _ignored(errors: Any) -> Iterator[None]:
-    try:
-        yield
-    except (errors.ClientError, errors.BotoCoreError, errors.HTTPClientError, OSError):
-        return

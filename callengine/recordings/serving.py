@@ -77,8 +77,8 @@ class Serving:
         )
 
     def open(self, file: Served) -> OpenFile:
-        """Opens what is on disk. Raises the ``RecordingError`` tree."""
-        return self._reading.open(self._folders.ours(file.path))
+        """Opens what is on disk, if it still is what was found there. Raises the ``RecordingError`` tree."""
+        return self._reading.open(self._folders.ours(file.path), file.sha256)
 
     def presigned(self, file: Served, filename: str, content_type: str, method: str) -> str:
         """The bucket's own URL. Raises ``BucketError``, also where the settings no longer name a bucket."""

@@ -6,11 +6,12 @@ It counts once nobody has written to it for a minute, by our monotonic clock: fi
 
 from __future__ import annotations
 
+import heapq
 import logging
 import os
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
@@ -59,11 +60,17 @@ class _File(NamedTuple):
 
 
 class _Walked(NamedTuple):
-    """Audio files with a UUID in their name that are new, or changed; those known already; how many have none."""
+    """Audio files with a UUID in their name that are new, or changed; those known already; how many have none.
+
+    ``rest_after``: there are more such files than one walk takes, the next ones from behind this path. ``cut``: there
+    is more than a walk looks at.
+    """
 
     files: list[_File]
     known: dict[str, int]
     nameless: int
+    rest_after: str | None
+    cut: bool
 
 
 class Sweep:
@@ -96,11 +103,18 @@ class Sweep:
         self._known: dict[str, int] = {}
         self._strangers: set[str] = set()
         self._nameless = 0
+        self._rest_after: str | None = None
+        self._incomplete = False
         self._lost_after: str | None = None
         metrics.gauge(
             "callengine_recordings_unknown",
             "Audio files below recordings.directories of the last days that belong to no call.",
             lambda: float(self.unknown),
+        )
+        metrics.gauge(
+            "callengine_recordings_walk_incomplete",
+            "1 where the last walk below recordings.directories did not get to all that is there, else 0.",
+            lambda: float(self._incomplete),
         )
 
     @property
@@ -139,20 +153,30 @@ class Sweep:
     def _walk(self) -> _Walked:
         """In a thread. Days are so long that it does not matter whose clock they are measured by."""
         newer_than_s = (self._now_us() - self._settings.sweep_days * _DAY_US) / 1_000_000
-        found: list[_File] = []
         known: dict[str, int] = {}
         nameless = 0
-        for path, status in self._folders.walk(newer_than_s):
-            if path.suffix.lower() not in _AUDIO:
-                continue
-            text = str(path)
-            if not _UUID.search(path.name):
-                nameless += 1
-            elif self._known.get(text) == status.st_mtime_ns:
-                known[text] = status.st_mtime_ns
-            elif len(found) < _MAX_PENDING:
-                found.append(_File(text, status.st_size, status.st_mtime_ns, 0.0))
-        return _Walked(found, known, nameless)
+        cut: list[bool] = []
+
+        def new() -> Iterator[_File]:
+            nonlocal nameless
+            for path, status in self._folders.walk(newer_than_s, on_limit=lambda: cut.append(True)):
+                if path.suffix.lower() not in _AUDIO:
+                    continue
+                text = str(path)
+                if not _UUID.search(path.name):
+                    nameless += 1
+                elif self._known.get(text) == status.st_mtime_ns:
+                    known[text] = status.st_mtime_ns
+                else:
+                    yield _File(text, status.st_size, status.st_mtime_ns, 0.0)
+
+        # Those that do not fit into what is known come up again at each walk, and must not keep out the others: each
+        # walk goes on behind the last one's end, in the order of the paths, and from the beginning behind the last.
+        after = self._rest_after or ""
+        found = heapq.nsmallest(_MAX_PENDING + 1, new(), key=lambda file: (file.path <= after, file.path))
+        more = len(found) > _MAX_PENDING
+        found = found[:_MAX_PENDING]
+        return _Walked(found, known, nameless, found[-1].path if more else None, bool(cut))
 
     def _take(self, walked: _Walked, now_s: float) -> None:
         before = self._pending
@@ -160,6 +184,8 @@ class Sweep:
         self._known = walked.known
         self._strangers.intersection_update(walked.known)
         self._nameless = walked.nameless
+        self._rest_after = walked.rest_after
+        self._incomplete = walked.cut or walked.rest_after is not None
 
     def _look_again(self, files: Sequence[_File], now_s: float) -> list[_File]:
         """In a thread: each as it looks now; those that are gone, or that we may not read, are left out."""

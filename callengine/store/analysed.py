@@ -11,7 +11,7 @@ import msgspec
 import peewee
 
 from callengine.store import outbox, rows, sql, tell
-from callengine.store.analyses import Status
+from callengine.store.analyses import LATE, Status
 from callengine.store.database import Store
 from callengine.store.reads import is_uuid
 from callengine.store.schema import text_of
@@ -165,19 +165,19 @@ def _where(db: peewee.Database, wanted: Wanted) -> tuple[str, list[Any]]:
 def again(db: peewee.Database, call_ids: Sequence[str], now_us: int) -> int:
     """Queues calls to be analysed anew; one that waits is due at once. Returns how many; those at work are left alone.
 
-    What was found before stays until there is something better.
+    What was found before stays until a later run finds something.
     """
     outbox.lock(db)  # before any row: a daemon that works on the same calls would make a deadlock of it
     return sum(_again(db, call_id, now_us) for call_id in call_ids)
 
 
 def recording_ready(db: peewee.Database, call_id: str, now_us: int) -> bool:
-    """For the transaction in which a recording turned ready: queues the call again if its analysis ended without any,
-    since the file came late. Whatever else was found is not paid for again. Returns whether it did.
+    """For the transaction in which a recording turned ready: queues the call again if its analysis ended with nothing
+    to send, since the file came late. Whatever else was found is not paid for again. Returns whether it did.
     """
     key = rows.id_for("postgres" if sql.is_postgres(db) else "sqlite")(call_id)
     row = sql.run(db, "SELECT due, status FROM analysis WHERE call_id = ?", (key,)).fetchone()
-    if row is None or row[0] or row[1] != Status.SKIPPED_NO_RECORDING:
+    if row is None or row[0] or row[1] not in LATE:
         return False
     return _again(db, call_id, now_us)
 

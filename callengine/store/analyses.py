@@ -45,6 +45,10 @@ class Status(StrEnum):
 
 WAITING: Final = frozenset({Status.PENDING, Status.RUNNING, Status.RETRYING, Status.PARKED})
 FINAL: Final = frozenset(Status) - WAITING
+LATE: Final = frozenset({Status.SKIPPED_NO_RECORDING, Status.SKIPPED_TOO_SHORT, Status.SKIPPED_SILENT})
+"""What a recording can change that turns ready later, and nothing was paid for."""
+
+_DAY_US: Final = 24 * 3600 * 1_000_000
 
 
 class Playable(msgspec.Struct, frozen=True, kw_only=True):
@@ -201,24 +205,28 @@ def renew(db: peewee.Database, job: Job, now_us: int, lease_us: int) -> bool:
 
 
 def reserve(
-    db: peewee.Database, job: Job, estimate_micros: int, bound_micros: int | None, now_us: int, day_us: int
+    db: peewee.Database, job: Job, most_micros: int, bound_micros: int | None, now_us: int, day_us: int
 ) -> bool:
-    """Counts the estimated cost as spent, before anything is sent; False where the tenant's bound has no room for it.
+    """Counts the most it can cost as spent, before anything is sent; False where the tenant's bound has no room for it.
 
     ``cost_micros`` is what a call's analyses cost on the day (UTC) of ``done_us``: paid, or reserved for what may have
-    been paid by a process that was killed. ``settle`` puts the real cost in the estimate's place.
+    been paid. ``settle`` puts the real cost in its place. Repeated with the same ``now_us`` it changes nothing, as
+    where nobody knows whether it was committed.
     """
     tenant = _pack(db, job.call.tenant_id)
+    mine = "SELECT 1 FROM analysis WHERE call_id = ? AND holder = ? AND due AND done_us = ? AND cost_micros >= ?"
+    if sql.run(db, mine, (_pack(db, job.call_id), job.holder, now_us, most_micros)).fetchone() is not None:
+        return True
     if bound_micros is not None:
         if sql.is_postgres(db):  # two engines must not both find the last room
             sql.run(db, "SELECT 1 FROM tenant WHERE id = ? FOR UPDATE", (tenant,)).fetchone()
-        if spent_since(db, job.call.tenant_id, day_us) + estimate_micros > bound_micros:
+        if spent_since(db, job.call.tenant_id, day_us) + most_micros > bound_micros:
             return False
     text = (
         "UPDATE analysis SET cost_micros = CASE WHEN done_us >= ? THEN coalesce(cost_micros, 0) ELSE 0 END + ?,"
         " done_us = ? WHERE call_id = ? AND holder = ? AND due"
     )
-    values = (day_us, estimate_micros, now_us, _pack(db, job.call_id), job.holder)
+    values = (day_us, most_micros, now_us, _pack(db, job.call_id), job.holder)
     return bool(sql.run(db, text, values).rowcount)
 
 
@@ -270,14 +278,22 @@ def _uploads(text: str | None) -> list[str]:
 # -- letting go of it --------------------------------------------------------------------------------------------------
 
 
-def finish(db: peewee.Database, job: Job, outcome: Outcome, now_us: int) -> bool:
-    """Ends the run: the row, the call, and ``call.analyzed``. False, and nothing changed, where it is another's by now.
+def finish(db: peewee.Database, job: Job, outcome: Outcome, now_us: int) -> Status | None:
+    """Ends the run: the row, the call, and ``call.analyzed``. None, and nothing changed, where it is another's by now.
 
-    A disposition that an agent set stands, whenever it was set.
+    Else the row's status: the outcome's, or ``pending`` where that is one of ``LATE`` and another recording turned
+    ready meanwhile: then the call is looked at again. A disposition that an agent set stands, whenever it was set.
+    Repeated with the same ``now_us`` it changes nothing, and returns what the first time did.
     """
     outbox.lock(db)  # as ``tell`` does, before any row
     if not _holds(db, job):
-        return False
+        if outcome.status in LATE and _is_let_go(db, job, Status.PENDING, now_us):
+            return Status.PENDING
+        return outcome.status if _is_done(db, job, outcome.status, now_us) else None
+    if outcome.status in LATE and _heard(playable(db, job.call_id)) != _heard(job.recordings):
+        attempts, unusable = job.attempts, job.unusable
+        postpone(db, job, Status.PENDING, now_us, attempts=attempts, unusable=unusable, error=None)
+        return Status.PENDING
     changes = dict(outcome.changes)
     if "disposition" in changes and not _may_set_disposition(db, job.call_id):
         del changes["disposition"]
@@ -287,7 +303,10 @@ def finish(db: peewee.Database, job: Job, outcome: Outcome, now_us: int) -> bool
     columns |= {"due": False, "holder": None, "lease_us": 0}
     names = ", ".join(f"{name} = ?" for name in columns)
     key = _pack(db, job.call_id)
-    sql.run(db, f"UPDATE analysis SET {names} WHERE call_id = ?", (*columns.values(), key))
+    # What was paid on a day before stays there: done_us is of today from here on.
+    cost = "cost_micros = CASE WHEN done_us < ? THEN 0 ELSE cost_micros END"
+    values = (*columns.values(), now_us - now_us % _DAY_US, key)
+    sql.run(db, f"UPDATE analysis SET {names}, {cost} WHERE call_id = ?", values)
     tell.tell(
         db,
         job.call_id,
@@ -298,7 +317,7 @@ def finish(db: peewee.Database, job: Job, outcome: Outcome, now_us: int) -> bool
         detail={"analysis": _told(db, key)},
         note=Note("analyzed", now_us, None, Source.CLOCK, outcome.status.value),
     )
-    return True
+    return outcome.status
 
 
 def postpone(
@@ -312,9 +331,12 @@ def postpone(
     error: str | None,
     asked: tuple[str, str] | None = None,
 ) -> bool:
-    """Lets go of the job until ``next_us``; False where it is another's by now. ``asked``: the SDK and the model."""
+    """Lets go of the job until ``next_us``; False where it is another's by now. ``asked``: the SDK and the model.
+
+    Repeated it changes nothing, and returns what the first time did.
+    """
     if not _holds(db, job):
-        return False
+        return _is_let_go(db, job, status, next_us)
     sql.run(
         db,
         "UPDATE analysis SET status = ?, next_us = ?, attempts = ?, unusable = ?, error = ?, holder = NULL,"
@@ -368,6 +390,22 @@ def _holds(db: peewee.Database, job: Job) -> bool:
     lock = " FOR UPDATE" if sql.is_postgres(db) else ""
     text = f"SELECT 1 FROM analysis WHERE call_id = ? AND holder = ? AND run = ? AND due{lock}"
     return sql.run(db, text, (_pack(db, job.call_id), job.holder, job.run)).fetchone() is not None
+
+
+def _is_done(db: peewee.Database, job: Job, status: Status, now_us: int) -> bool:
+    """Whether this very end of the run is in the row: a commit whose answer got lost is repeated."""
+    text = "SELECT 1 FROM analysis WHERE call_id = ? AND run = ? AND NOT due AND status = ? AND done_us = ?"
+    return sql.run(db, text, (_pack(db, job.call_id), job.run, status.value, now_us)).fetchone() is not None
+
+
+def _is_let_go(db: peewee.Database, job: Job, status: Status, next_us: int) -> bool:
+    text = "SELECT 1 FROM analysis WHERE call_id = ? AND run = ? AND due AND holder IS NULL AND status = ?"
+    values = (_pack(db, job.call_id), job.run, status.value, next_us)
+    return sql.run(db, f"{text} AND next_us = ?", values).fetchone() is not None
+
+
+def _heard(recordings: Sequence[Playable]) -> list[tuple[str, str | None]]:
+    return [(recording.id, recording.sha256) for recording in recordings]
 
 
 def _may_set_disposition(db: peewee.Database, call_id: str) -> bool:

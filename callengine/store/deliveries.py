@@ -8,7 +8,6 @@ behind a head that failed wait with it (their ``next_us`` is its), so that the i
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any, Final, cast
 
@@ -19,8 +18,6 @@ from callengine.calls.record import StoredEvent
 from callengine.store import outbox, rows, sql
 from callengine.store.database import Store
 from callengine.store.schema import text_of
-
-log = logging.getLogger(__name__)
 
 CHUNK: Final = 1000
 _COUNTED: Final = 100_000
@@ -44,8 +41,8 @@ _ANY_DUE: Final = (
     "SELECT 1 FROM delivery /*delivery_due*/ WHERE endpoint_id = ? AND status = 'pending' AND next_us <= ? LIMIT 1"
 )
 _TARGET: Final = (
-    "SELECT url, secret, CASE WHEN old_secret_until_us > ? THEN old_secret END, failures, failing_since_us, retry_us"
-    " FROM endpoint WHERE id = ? AND enabled"
+    "SELECT url, secret, CASE WHEN old_secret_until_us > ? THEN old_secret END, failures, failing_since_us, retry_us,"
+    " tenant_id FROM endpoint WHERE id = ? AND enabled"
 )
 _DONE: Final = (
     "UPDATE delivery SET status = ?, attempts = ?, next_us = ?, last_status = ?, last_error = ?, ended_us = ?"
@@ -101,6 +98,7 @@ class Callee(msgspec.Struct, frozen=True, kw_only=True):
     """An endpoint as it is called. Its secrets, the newer first, are shown by nothing."""
 
     id: str
+    tenant_id: str
     url: str
     secrets: tuple[str, ...]
     failures: int
@@ -112,7 +110,10 @@ class Callee(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """What came of one attempt, as it is written down. ``status``: ``pending`` (again), ``delivered`` or ``dead``."""
+    """What came of one attempt, as it is written down. ``status``: ``pending`` (again), ``delivered`` or ``dead``.
+
+    ``tried`` False: nothing was sent, and the log of attempts has nothing of it.
+    """
 
     position: int
     call_id: str
@@ -125,6 +126,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True):
     error: str | None
     response: str | None
     ended_us: int | None
+    tried: bool = True
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,11 +179,12 @@ class Deliveries:
         callee, heads, blocked = self._store.run(read, self._timeout_s)
         if callee is None:
             return None, [], False
-        url, secret, old, failures, since_us, retry_us = callee
+        url, secret, old, failures, since_us, retry_us, tenant_id = callee
         secrets = (secret,) if old is None else (secret, old)
         return (
             Callee(
                 id=endpoint_id,
+                tenant_id=text_of(tenant_id),
                 url=url,
                 secrets=secrets,
                 failures=failures,
@@ -216,12 +219,7 @@ class Deliveries:
 
 def _head(row: Sequence[Any]) -> Head:
     position, event_id, call_id, attempts, created_us, *event = row
-    found = None
-    if event[0] is not None:
-        try:
-            found = rows.event_from(event)
-        except (msgspec.MsgspecError, ValueError, TypeError) as error:
-            log.error("event %d cannot be read: %s", position, type(error).__name__)
+    found = None if event[0] is None else outbox.event_from(event)
     return Head(
         position=position,
         event_id=text_of(event_id),
@@ -246,7 +244,7 @@ def write(db: peewee.Database, endpoint_id: str, done: Sequence[Done], state: St
     _many(
         db,
         _ATTEMPT,
-        [(d.at_us, d.duration_ms, d.http_status, d.error, d.response, packed, d.position) for d in done],
+        [(d.at_us, d.duration_ms, d.http_status, d.error, d.response, packed, d.position) for d in done if d.tried],
     )
     behind = [(d.next_us, packed, _packed(db, d.call_id), d.position) for d in done if d.status != "delivered"]
     _many(db, _BEHIND, behind)

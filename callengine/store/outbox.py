@@ -9,7 +9,8 @@ transaction, so that nobody who is registered can miss one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, cast
 
 import peewee
@@ -18,6 +19,8 @@ from callengine.calls.call import EVENT_BITS
 from callengine.calls.record import StoredEvent
 from callengine.store import rows, sql
 from callengine.store.database import Store
+
+log = logging.getLogger(__name__)
 
 _OWN: Final = ("id", "call_id", "tenant_id", "seq", "event", "payload", "created_us")
 _SIDE: Final = rows.SIDE_FIELDS
@@ -88,6 +91,27 @@ def deliver(db: peewee.Database, event_ids: Sequence[Any]) -> None:
         cast(Any, db).cursor().executemany(_OF_ONE, [(event_id,) for event_id in event_ids])
 
 
+class Page(list[StoredEvent]):
+    """Events in their order, without those that cannot be read: these must stop nothing behind them.
+
+    ``upto`` is the position of the last that was looked at; ``more``: as many were looked at as were asked for.
+    """
+
+    def __init__(self, events: Iterable[StoredEvent], upto: int, more: bool) -> None:
+        super().__init__(events)
+        self.upto = upto
+        self.more = more
+
+
+def event_from(row: Sequence[Any]) -> StoredEvent | None:
+    """The event of a row of ``COLUMNS``; None, and a word in the log, where it cannot be read."""
+    try:
+        return rows.event_from(row)
+    except Exception as error:  # noqa: BLE001  whatever is wrong with it, it is wrong with this row alone
+        log.error("event %s of the outbox cannot be read: %s", row[0], type(error).__name__)
+        return None
+
+
 class OutboxReads:
     """What is read of the outbox. Each method runs off the hub; StoreUnavailable."""
 
@@ -100,26 +124,31 @@ class OutboxReads:
             f"SELECT {COLUMNS} FROM outbox WHERE position > ? AND position <= ? AND tenant_id = ?"
             " ORDER BY position LIMIT ?"
         )
-        self._position = store.sql("SELECT position FROM outbox WHERE tenant_id = ? AND id = ?")
+        self._position = store.sql("SELECT position FROM outbox WHERE tenant_id = ? AND id = ? AND created_us >= ?")
 
-    def after(self, position: int, limit: int) -> list[StoredEvent]:
+    def after(self, position: int, limit: int) -> Page:
         """The next events, of all tenants."""
         found = self._store.run(lambda db: sql.query(db, self._after, (position, limit)).fetchall(), self._timeout_s)
-        return [rows.event_from(row) for row in found]
+        return _page(found, position, limit)
 
-    def of_tenant(self, tenant_id: str, after: int, upto: int, limit: int) -> list[StoredEvent]:
+    def of_tenant(self, tenant_id: str, after: int, upto: int, limit: int) -> Page:
         """The next events of a tenant with ``after < position <= upto``."""
         values = (after, upto, self._pack(tenant_id), limit)
         found = self._store.run(lambda db: sql.query(db, self._of_tenant, values).fetchall(), self._timeout_s)
-        return [rows.event_from(row) for row in found]
+        return _page(found, after, limit)
 
     def last_position(self) -> int:
         """That of the newest event; 0 where there is none."""
         text = "SELECT coalesce(max(position), 0) FROM outbox"
         return int(self._store.run(lambda db: sql.query(db, text).fetchone()[0], self._timeout_s))
 
-    def position_of(self, tenant_id: str, event_id: str) -> int | None:
-        """Where a tenant's event stands; None where it is not, or no longer, there."""
-        key = (self._pack(tenant_id), self._pack(event_id))
+    def position_of(self, tenant_id: str, event_id: str, since_us: int = 0) -> int | None:
+        """Where a tenant's event stands; None where it is not, or no longer, there, or was told before ``since_us``."""
+        key = (self._pack(tenant_id), self._pack(event_id), since_us)
         row = self._store.run(lambda db: sql.query(db, self._position, key).fetchone(), self._timeout_s)
         return None if row is None else int(row[0])
+
+
+def _page(found: Sequence[Sequence[Any]], after: int, limit: int) -> Page:
+    events = (event for row in found if (event := event_from(row)) is not None)
+    return Page(events, found[-1][0] if found else after, len(found) == limit)

@@ -21,6 +21,7 @@ from callengine.calls.leg import Note
 from callengine.calls.record import CallRecord
 from callengine.errors import NoSuchCall, NoSuchTenant
 from callengine.store import analysed, outbox, rows, schema, sql, tell
+from callengine.store import analyses as analyses_of
 from callengine.store.entities import Tenant
 from callengine.store.schema import text_of
 
@@ -86,8 +87,9 @@ _DISCARDED_AT: Final = _NAMES.index("discarded")
 # An update repeats what the row was read as: another stop, another look, another engine make it another row.
 _UNCHANGED: Final = "id = ? AND status = ? AND coalesce(stopped_us, 0) = ? AND attempts = ?"
 _BATCH: Final = 500
-# As the partial index has it, word by word: SQLite would not see by itself that one of them is in the list.
-_TO_DO: Final = "status IN ('open', 'stopped')"
+# As the partial index has it, word by word: SQLite would not see by itself that one of them is in the list. All that
+# are ready have a hash; of those that failed, those whose file was there.
+_KEPT: Final = "r.status IN ('ready', 'failed') AND r.sha256 IS NOT NULL"
 
 
 def _packed(db: peewee.Database, value: str) -> Any:
@@ -125,14 +127,14 @@ def of_call(db: peewee.Database, call_id: str) -> list[Recording]:
 
 def stopped(db: peewee.Database, node: str, now_us: int, limit: int) -> list[Recording]:
     """Those that the switch says it stopped, and whose time has come, the longest due first."""
-    where = f"WHERE r.node = ? AND r.{_TO_DO} AND r.status = 'stopped' AND r.next_us <= ? ORDER BY r.next_us LIMIT ?"
+    where = "WHERE r.node = ? AND r.status = 'stopped' AND r.next_us <= ? ORDER BY r.next_us LIMIT ?"
     return _select(db, where, (node, now_us, limit))
 
 
 def abandoned(db: peewee.Database, node: str, now_us: int, limit: int) -> list[Recording]:
     """Those that were started and not stopped, though their call is over."""
     where = (
-        f"JOIN call ON call.id = r.call_id WHERE r.node = ? AND r.{_TO_DO} AND r.status = 'open' AND r.next_us <= ?"
+        "JOIN call ON call.id = r.call_id WHERE r.node = ? AND r.status = 'open' AND r.next_us <= ?"
         " AND NOT call.live ORDER BY r.next_us LIMIT ?"
     )
     return _select(db, where, (node, now_us, limit))
@@ -140,7 +142,7 @@ def abandoned(db: peewee.Database, node: str, now_us: int, limit: int) -> list[R
 
 def waiting(db: peewee.Database, node: str) -> int:
     """How many are stopped and not yet ready or failed."""
-    text = f"SELECT count(*) FROM recording WHERE node = ? AND {_TO_DO} AND status = 'stopped'"
+    text = "SELECT count(*) FROM recording WHERE node = ? AND status = 'stopped'"
     return int(sql.run(db, text, (node,)).fetchone()[0])
 
 
@@ -159,8 +161,9 @@ def postpone(
 def finish(db: peewee.Database, row: Recording, found: Found, now_us: int) -> bool:
     """Ready or failed: the row, the call's files, the event and the timeline, all at once.
 
-    The event's key has the stop that it speaks of, so that another stop of the same file is told anew, and a ready file
-    after it was told as missing. Returns whether anything was changed. Raises NoSuchCall.
+    A ready one is told again where it has another content, or was told as failed in between; not where only another
+    stop was learned of. A failed one is told again after each stop. What a failed one is known to hold stays in its
+    row, and is not told. Returns whether anything was changed. Raises NoSuchCall.
     """
     outbox.lock(db)  # as ``tell`` does, before any row of a call
     status = "ready" if found.reason is None else "failed"
@@ -169,20 +172,33 @@ def finish(db: peewee.Database, row: Recording, found: Found, now_us: int) -> bo
     record = _locked(db, row.call_id)  # before the recording's row, as the writer does
     if not sql.run(db, text, (*changes.values(), *_unchanged(db, row))).rowcount:
         return False
-    key = f"recording:{row.id}:{row.stopped_us or 0}"
-    tell.tell(
-        db,
-        row.call_id,
-        EventName.RECORDING_READY if status == "ready" else EventName.RECORDING_FAILED,
-        key if status == "ready" else f"{key}:failed",
-        now_us,
-        changes={"files": _with(record.files, _file(row, found, status))},
-        detail={"recording": _told(row, found, status)},
-        note=_note(row, f"recording_{status}", now_us, found.reason),
-    )
+    if status == "failed":
+        found = msgspec.structs.replace(found, bytes=None, sha256=None)
+    file = _file(row, found, status)
+    changes = {"files": _with(record.files, file)}
+    if _is_told(record.files, file):
+        tell.change(db, row.call_id, changes)
+    else:
+        key = f"recording:{row.id}:{row.stopped_us or 0}"
+        tell.tell(
+            db,
+            row.call_id,
+            EventName.RECORDING_READY if status == "ready" else EventName.RECORDING_FAILED,
+            f"{key}:{found.sha256}" if status == "ready" else f"{key}:failed",
+            now_us,
+            changes=changes,
+            detail={"recording": _told(row, found, status)},
+            note=_note(row, f"recording_{status}", now_us, found.reason),
+        )
     if status == "ready":
         analysed.recording_ready(db, row.call_id, now_us)
     return True
+
+
+def _is_told(files: list[dict[str, Any]], file: dict[str, Any]) -> bool:
+    """Whether the last that was told of it is that it is ready, with just this content."""
+    names = ("id", "status", "sha256")
+    return file["status"] == "ready" and any(all(old.get(n) == file[n] for n in names) for old in files)
 
 
 def _locked(db: peewee.Database, call_id: str) -> CallRecord:
@@ -255,6 +271,7 @@ def calls_named(db: peewee.Database, node: str, uuids: Collection[str]) -> dict[
 
 def adopt(db: peewee.Database, node: str, call: Named, path: str, now_us: int, *, analyses: bool) -> bool:
     """Makes a file that nothing told of a recording of ``call``, to be looked at. Whether it was none yet."""
+    outbox.lock(db)  # before any row of a call: it may be changed below
     if any(row.path == path for row in of_call(db, call.id)):
         return False
     recording_id = recording_id_of(call.id, call.fs_uuid, path)
@@ -263,6 +280,7 @@ def adopt(db: peewee.Database, node: str, call: Named, path: str, now_us: int, *
     rows.RECORDINGS.run(db, [(_packed(db, recording_id), packed, tenant, node, call.fs_uuid, path, *claim)])
     if analyses:
         rows.ANALYSES.run(db, [(packed, tenant, node, "pending", True, 1, 0, 0, now_us, 0, 0, now_us)])
+        analyses_of.mark_pending(db, [call.id])
     return True
 
 
@@ -290,17 +308,28 @@ def revive(db: peewee.Database, row: Recording, now_us: int) -> bool:
 
 
 def expired(
-    db: peewee.Database, tenant_id: str, before_us: int, after: tuple[int, str] | None, limit: int, node: str | None
+    db: peewee.Database,
+    tenant_id: str,
+    before_us: int,
+    after: tuple[int, str] | None,
+    limit: int,
+    node: str | None,
+    *,
+    analyses_since_us: int | None = None,
 ) -> list[Recording]:
-    """A tenant's that were found ready before then, in that order, from behind ``after`` = (looked_us, id).
+    """A tenant's that were found ready before then, in that order, from behind ``after`` = (looked_us, id). And those
+    that failed though there is something in their file, which may be speech all the same.
 
-    Without those whose call is still to be analysed; only a ``node``'s where one is given.
+    Without those whose call is still to be analysed, if it has waited for that since ``analyses_since_us`` or later
+    (None: with those too); only a ``node``'s where one is given.
     """
-    where = (
-        "WHERE r.tenant_id = ? AND r.status = 'ready' AND r.looked_us < ?"
-        " AND NOT EXISTS (SELECT 1 FROM analysis AS a WHERE a.call_id = r.call_id AND a.due)"
-    )
+    where = f"WHERE r.tenant_id = ? AND {_KEPT} AND r.looked_us < ?"
     values: list[Any] = [_packed(db, tenant_id), before_us]
+    if analyses_since_us is not None:
+        where += (
+            " AND NOT EXISTS (SELECT 1 FROM analysis AS a WHERE a.call_id = r.call_id AND a.due AND a.created_us >= ?)"
+        )
+        values.append(analyses_since_us)
     if node is not None:
         where += " AND r.node = ?"
         values.append(node)
@@ -311,7 +340,7 @@ def expired(
 
 
 def forget(db: peewee.Database, row: Recording, now_us: int) -> bool:
-    """The file of a ready one was deleted: the row, the call's files and the timeline say so."""
+    """The file of one was deleted: the row, the call's files and the timeline say so."""
     try:
         record = _locked(db, row.call_id)
     except NoSuchCall:

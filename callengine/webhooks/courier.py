@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 import gevent
 import orjson
@@ -25,7 +25,7 @@ from callengine.store.deliveries import Callee, Deliveries, Done, Head, State
 from callengine.store.entities import Executes
 from callengine.webhooks import schedule, signature
 from callengine.webhooks.schedule import Health
-from callengine.webhooks.sender import Reply
+from callengine.webhooks.sender import POSTPONED, Reply
 
 log = logging.getLogger(__name__)
 
@@ -42,13 +42,19 @@ LOST: Final = "the event is no longer kept"
 GIVEN_UP: Final = "the endpoint was unreachable for more than a day"
 
 
+class Send(Protocol):
+    """``sender.Sender.send``."""
+
+    def __call__(self, url: str, headers: dict[str, str], body: bytes, *, tenant_id: str) -> Reply: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivering:
     """What couriers share. ``may_send``: the lease is held and nobody said stop. ``crowded``: others wait."""
 
     deliveries: Deliveries
     executor: Executes
-    send: Callable[[str, dict[str, str], bytes], Reply]
+    send: Send
     url_of: UrlOf | None
     probed: bool
     lanes: int
@@ -77,6 +83,7 @@ class Courier:
         self._done: list[Done] = []
         self._wake = Event()
         self._greenlet: gevent.Greenlet[[], None] | None = None
+        self._put_off = False
         self._began = time.monotonic()
         self._attempts = 0
         self._seconds = 0.0
@@ -141,7 +148,7 @@ class Courier:
 
     def _is_free(self) -> bool:
         """Whether more may be taken on: there is a lane, and the turn is not over."""
-        if not self._p.may_send() or len(self._lanes) >= self._p.lanes:
+        if self._put_off or not self._p.may_send() or len(self._lanes) >= self._p.lanes:
             return False
         if self._health.disabled_reason is not None or (self._health.paused and (self._lanes or self._todo)):
             return False
@@ -212,14 +219,24 @@ class Courier:
         links = _Links(self._p.url_of)
         body = orjson.dumps(show_event(head.event, links.url_of, probed=self._p.probed))
         signed = signature.headers(self._keys, head.event_id, began_us // 1_000_000, body)
-        reply = links.withheld(self._p.send(callee.url, signed, body))
+        reply = links.withheld(self._p.send(callee.url, signed, body, tenant_id=callee.tenant_id))
         now_us = self._p.now_us()
+        if reply.kind == POSTPONED:
+            return self._postponed(head, reply, began_us, now_us)
         self._health.took(reply, began_us, now_us, self._p.jitter())
         self._attempts += 1
         self._seconds += reply.duration_s
         done = self._outcome(head, reply, began_us, now_us)
         self._p.on_attempt("failed" if done.status == "pending" else done.status, reply)
         return done
+
+    def _postponed(self, head: Head, reply: Reply, began_us: int, now_us: int) -> Done:
+        """Nothing was tried: neither the event nor the endpoint has failed, and all else of its own waits too."""
+        self._put_off = True
+        self._drop_todo()
+        self._p.on_attempt("postponed", reply)
+        again_us = schedule.later_us(now_us, self._p.jitter())
+        return _done(head, "pending", began_us, reply, head.attempts, again_us, None, tried=False)
 
     def _outcome(self, head: Head, reply: Reply, began_us: int, now_us: int) -> Done:
         attempts = head.attempts + 1
@@ -315,7 +332,15 @@ def _ended(head: Head, status: str, began_us: int, now_us: int, reply: Reply, at
 
 
 def _done(
-    head: Head, status: str, began_us: int, reply: Reply, attempts: int, next_us: int, ended_us: int | None
+    head: Head,
+    status: str,
+    began_us: int,
+    reply: Reply,
+    attempts: int,
+    next_us: int,
+    ended_us: int | None,
+    *,
+    tried: bool = True,
 ) -> Done:
     return Done(
         position=head.position,
@@ -329,4 +354,5 @@ def _done(
         error=reply.error,
         response=reply.response or None,
         ended_us=ended_us,
+        tried=tried,
     )

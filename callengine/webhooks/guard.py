@@ -10,22 +10,25 @@ import re
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Any, Final
 from urllib.parse import urlsplit
 
 import idna
 from gevent import monkey
-from gevent.threadpool import ThreadPool
 
-from callengine.errors import NameNotResolved, UrlRefused
+from callengine.errors import LookupsBusy, NameNotResolved, UrlRefused
+from callengine.webhooks import lookups
+from callengine.webhooks.lookups import Lookups
 
-Address = IPv4Address | IPv6Address
+Address = lookups.Address
 Network = IPv4Network | IPv6Network
 
 MAX_URL: Final = 2048
 _MAX_ADDRESSES: Final = 16
 _RESOLVERS: Final = 32
+_OF_ONE_TENANT: Final = 4
+_RESOLVERS_OF_NEW: Final = 8
 _LABEL: Final = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")
 _DOTTED: Final = re.compile(r"(0|[1-9][0-9]{0,2})(\.(0|[1-9][0-9]{0,2})){3}")
@@ -178,15 +181,25 @@ class Guard:
     ) -> None:
         self._networks: tuple[Network, ...] = tuple(ip_network(text) for text in allow_networks)
         self._allow_http = allow_http
-        self._resolve = resolve
-        self._threads: ThreadPool | None = None
+        self._lookups = Lookups(resolve, _RESOLVERS, _OF_ONE_TENANT)
+        # Apart from those that deliver: whoever registers endpoints must hold up nobody's deliveries.
+        self._lookups_of_new = Lookups(resolve, _RESOLVERS_OF_NEW, 1)
 
-    def addresses(self, target: Target) -> list[Address]:
+    @property
+    def looking_up(self) -> int:
+        """How many names are being looked up, of the 32 that may be at once for deliveries."""
+        return self._lookups.under_way
+
+    def addresses(self, target: Target, tenant_id: str = "") -> list[Address]:
         """The addresses to connect to, in the order to try them: all of them may be called.
 
-        Raises UrlRefused, and NameNotResolved. Waits for DNS: to be called under a timeout.
+        Raises UrlRefused, NameNotResolved, and LookupsBusy, which says nothing of the endpoint. Waits for DNS, for a
+        few seconds at most. ``tenant_id`` is whose endpoint it is: nobody's lookups take all the threads.
         """
-        found = [target.literal] if target.literal is not None else self._look_up(target)
+        return self._addresses(self._lookups, target, tenant_id)
+
+    def _addresses(self, lookups: Lookups, target: Target, tenant_id: str) -> list[Address]:
+        found = [target.literal] if target.literal is not None else self._look_up(lookups, target, tenant_id)
         allowed = [self._is_allowed(address) for address in found]
         if not all(ok or is_public(address) for ok, address in zip(allowed, found, strict=True)):
             raise UrlRefused("leads to an address that is not public, and not in webhooks.allow_networks")
@@ -194,36 +207,24 @@ class Guard:
             raise UrlRefused("must begin with https://")
         return found
 
-    def addresses_of_new(self, target: Target) -> list[Address]:
+    def addresses_of_new(self, target: Target, tenant_id: str = "") -> list[Address]:
         """The same for an endpoint that is registered, as far as is known by now. Raises UrlRefused.
 
-        A name that does not resolve yet may do so later; each attempt looks again.
+        A name that does not resolve yet, or cannot be looked up now, may do so later; each attempt looks again.
         """
         if not target.secure and not self._allow_http and not self._networks:
             raise UrlRefused("must begin with https://")
         try:
-            return self.addresses(target)
-        except NameNotResolved:
+            return self._addresses(self._lookups_of_new, target, tenant_id)
+        except (NameNotResolved, LookupsBusy):
             return []
 
     def _is_allowed(self, address: Address) -> bool:
         return any(one in network for one in {address, embedded(address)} for network in self._networks)
 
-    def _look_up(self, target: Target) -> list[Address]:
-        # Threads of its own: a resolver that is silent for half a minute must hold up nobody else's work.
-        if self._threads is None:
-            self._threads = ThreadPool(_RESOLVERS)
-        looked_up: list[Address] = self._threads.spawn(self._looked_up, target.host, target.port).get() or []
-        found = list(dict.fromkeys(looked_up))
-        if not found:
-            raise NameNotResolved
+    @staticmethod
+    def _look_up(lookups: Lookups, target: Target, tenant_id: str) -> list[Address]:
+        found = lookups.addresses(target.host, target.port, tenant_id)
         if len(found) > _MAX_ADDRESSES:
             raise UrlRefused(f"has more than {_MAX_ADDRESSES} addresses")
         return found
-
-    def _looked_up(self, host: str, port: int) -> list[Address]:
-        """In a native thread, from which no error may be raised; none found says it as well."""
-        try:
-            return [ip_address(entry[4][0].partition("%")[0]) for entry in self._resolve(host, port)]
-        except (OSError, ValueError, UnicodeError):
-            return []

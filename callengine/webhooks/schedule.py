@@ -45,6 +45,11 @@ def next_us(attempts: int, now_us: int, jitter: float, retry_after_s: float | No
     return now_us + int(gap_s * _S)
 
 
+def later_us(now_us: int, jitter: float) -> int:
+    """When a delivery is tried again that was put off without an attempt."""
+    return now_us + int(GAPS_S[0] * (1 - JITTER / 2 + JITTER * jitter) * _S)
+
+
 @dataclass(slots=True)
 class Health:
     """How an endpoint is doing: as its row has it, then as attempts end. ``changed``: the row has to be written."""

@@ -20,7 +20,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from callengine import __version__
-from callengine.errors import NameNotResolved, UrlRefused
+from callengine.errors import LookupsBusy, NameNotResolved, UrlRefused
 from callengine.webhooks.guard import Address, Guard, Target, parse
 
 READ_BYTES: Final = 4096
@@ -32,17 +32,19 @@ _IDLE_PER_HOST: Final = 4
 _NO_DELAY: Final = (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 _AGENT: Final = f"callengine/{__version__}"
 
-# What went wrong before an answer came; ``unreachable`` says nothing of the event that was to be told.
+# What went wrong before an answer came; ``unreachable`` says nothing of the event that was to be told, ``postponed``
+# nothing of the endpoint either: nothing was tried, for reasons of our own.
 UNREACHABLE: Final = "unreachable"
 NO_ANSWER: Final = "no answer"
+POSTPONED: Final = "postponed"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reply:
     """What came of one attempt. ``status`` None: nothing was answered, and ``error`` says why.
 
-    ``kind`` is None where there is a status, else ``UNREACHABLE`` or ``NO_ANSWER``. ``response`` is the beginning of
-    the answer's body, as text without control characters. ``retry_after_s`` is what the answer asked for.
+    ``kind`` is None where there is a status, else ``UNREACHABLE``, ``NO_ANSWER`` or ``POSTPONED``. ``response`` is the
+    beginning of the answer's body, as text without control characters. ``retry_after_s`` is what the answer asked for.
     """
 
     duration_s: float
@@ -123,13 +125,13 @@ class Sender:
         self.connects = 0
         """Connections made so far."""
 
-    def send(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+    def send(self, url: str, headers: Mapping[str, str], body: bytes, *, tenant_id: str = "") -> Reply:
         """POSTs ``body`` (JSON). Returns what came of it, and raises nothing but what kills the greenlet."""
         began = self._monotonic()
         timeout = gevent.Timeout(self._timeout_s)
         timeout.start()
         try:
-            return self._sent(url, headers, body, began)
+            return self._sent(url, headers, body, began, tenant_id)
         except _Failed as failure:
             return Reply(duration_s=self._monotonic() - began, error=failure.reason, kind=failure.kind)
         except gevent.Timeout as raised:
@@ -140,10 +142,12 @@ class Sender:
         finally:
             timeout.close()
 
-    def _sent(self, url: str, headers: Mapping[str, str], body: bytes, began: float) -> Reply:
+    def _sent(self, url: str, headers: Mapping[str, str], body: bytes, began: float, tenant_id: str) -> Reply:
         try:
             target = parse(url)
-            addresses = self._guard.addresses(target)
+            addresses = self._guard.addresses(target, tenant_id)
+        except LookupsBusy as error:
+            raise _Failed(POSTPONED, str(error)) from None
         except (UrlRefused, NameNotResolved) as error:
             raise _Failed(UNREACHABLE, str(error)) from None
         idle = self._take(target, addresses)

@@ -9,7 +9,6 @@ from typing import Any, Final
 import gevent
 import orjson
 import uuid_utils
-from gevent.lock import BoundedSemaphore
 
 from callengine.calls.call import EventName
 from callengine.calls.view import iso
@@ -27,7 +26,7 @@ TEST_EVENT: Final = "webhook.test"
 OVERLAP_MAX_S: Final = 7 * 24 * 3600
 _CHECK_S: Final = 5.0
 _REPLAY_S: Final = 10.0
-_TESTS: Final = 4
+_TESTS: Final = 16
 
 
 class Webhooks:
@@ -53,7 +52,7 @@ class Webhooks:
         self._sender = sender
         self._on_change = on_change
         self._now_us = now_us
-        self._tests = BoundedSemaphore(_TESTS)
+        self._testing: set[str] = set()
 
     # -- endpoints ---------------------------------------------------------------------------------------------------
 
@@ -64,7 +63,7 @@ class Webhooks:
 
         Raises MalformedInput, NotAllowed (the URL), TooManyEndpoints.
         """
-        self._check(url)
+        self._check(tenant_id, url)
         secret = signature.new_secret()
         wanted = _events(events) if events else tuple(name.value for name in EventName)
         endpoint = Endpoint(
@@ -97,7 +96,7 @@ class Webhooks:
             raise ValueError(f"not to be edited: {', '.join(sorted(unknown))}")
         if "url" in values:
             self._endpoints.get(tenant_id, endpoint_id)  # what is not there is told before what is wrong
-            self._check(values["url"])
+            self._check(tenant_id, values["url"])
         if "events" in values:
             values["events"] = _events(values["events"])
         if "description" in values:
@@ -119,18 +118,22 @@ class Webhooks:
         return self._endpoints.replace_secret(tenant_id, endpoint_id, secret, until_us), secret
 
     def test(self, tenant_id: str, endpoint_id: str) -> Reply:
-        """Sends an event of type ``webhook.test`` now, once, also where it is disabled. Raises TooManyTests."""
+        """Sends an event of type ``webhook.test`` now, once, also where it is disabled; one at a time for a tenant.
+
+        Raises TooManyTests.
+        """
         now_us = self._now_us()
         url, secrets = self._endpoints.secrets(tenant_id, endpoint_id, now_us)
-        if not self._tests.acquire(blocking=False):
+        if tenant_id in self._testing or len(self._testing) >= _TESTS:
             raise TooManyTests
+        self._testing.add(tenant_id)
         try:
             event_id = str(uuid_utils.uuid7())
             body = orjson.dumps({"type": TEST_EVENT, "timestamp": iso(now_us), "id": event_id, "seq": 0, "data": {}})
             keys = [signature.key_of(secret) for secret in secrets]
             return self._sender.send(url, signature.headers(keys, event_id, now_us // 1_000_000, body), body)
         finally:
-            self._tests.release()
+            self._testing.discard(tenant_id)
 
     # -- deliveries --------------------------------------------------------------------------------------------------
 
@@ -162,7 +165,7 @@ class Webhooks:
             if time.monotonic() >= deadline:
                 return total, False
 
-    def _check(self, url: str) -> None:
+    def _check(self, tenant_id: str, url: str) -> None:
         try:
             target = parse(url)
         except UrlRefused as error:
@@ -170,7 +173,7 @@ class Webhooks:
         timeout = gevent.Timeout(_CHECK_S)
         timeout.start()
         try:
-            self._guard.addresses_of_new(target)
+            self._guard.addresses_of_new(target, tenant_id)
         except UrlRefused as error:
             raise NotAllowed("url", error.reason) from None
         except gevent.Timeout as raised:

@@ -21,7 +21,7 @@ class Telemetry:
         self._metrics = metrics
         self._attempts = Counter(
             "callengine_webhook_attempts",
-            "Attempts to deliver: delivered, failed (tried again later), dead (given up).",
+            "Attempts to deliver: delivered, failed (tried again later), dead (given up), postponed (not tried).",
             ["result"],
             registry=metrics.registry,
         )
@@ -33,9 +33,10 @@ class Telemetry:
         )
 
     def on_attempt(self, result: str, reply: Reply) -> None:
-        """``result``: ``delivered``, ``failed`` or ``dead``."""
+        """``result``: ``delivered``, ``failed``, ``dead``, or ``postponed``: nothing was tried, which took no time."""
         self._attempts.labels(result).inc()
-        self._seconds.observe(reply.duration_s)
+        if result != "postponed":
+            self._seconds.observe(reply.duration_s)
 
     def watch(self, deliverer: Deliverer, now_us: Callable[[], int] = clock_us) -> None:
         """Adds what is read off the deliverer when the metrics are scraped."""

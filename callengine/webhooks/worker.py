@@ -52,7 +52,8 @@ class Deliverer:
 
     ``url_of`` signs recordings' URLs as each attempt is rendered; ``probed`` as in ``calls.view``. ``now_us`` is the
     wall clock that everything is due by. ``on_attempt(result, reply)`` is told of each attempt (``delivered``,
-    ``failed``, ``dead``), ``on_crash(name, error)`` of a courier that died. ``nudge`` says that there is something new.
+    ``failed``, ``dead``, ``postponed``), ``on_crash(name, error)`` of a courier that died.
+    ``nudge`` says that there is something new.
     """
 
     def __init__(

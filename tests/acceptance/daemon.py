@@ -40,7 +40,7 @@ class Daemon:
         }
         self._env = {**os.environ, **ours, **(environ or {})}
         self.log_path = state / "daemon.log"
-        self._log = self.log_path.open("a")
+        self.log_path.touch()
         self.process: subprocess.Popen[bytes] | None = None
         self.command("migrate", "run")
         self.command("tenant", "create", "default", check=False)
@@ -59,7 +59,8 @@ class Daemon:
 
     def start(self, *, wait: bool = True) -> None:
         """Starts it; ``wait``: until it is ready."""
-        self.process = subprocess.Popen([sys.executable, "-m", "callengine", "run"], env=self._env, stderr=self._log)
+        with self.log_path.open("ab") as log:
+            self.process = subprocess.Popen([sys.executable, "-m", "callengine", "run"], env=self._env, stderr=log)
         if wait:
             self.wait_ready()
 
@@ -147,8 +148,9 @@ class Daemon:
         )
 
 
-def launched(module: str, arguments: Sequence[str]) -> subprocess.Popen[str]:
-    """``python -m MODULE ARGUMENTS`` with its output on a pipe; the caller reads what it says and ends it."""
-    return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True
-    )
+def launched(module: str, arguments: Sequence[str], output: Path) -> subprocess.Popen[bytes]:
+    """``python -m MODULE ARGUMENTS``; what it says goes into a file, since nobody reads a pipe that would fill up."""
+    with output.open("ab") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *arguments], stdout=file, stderr=file, stdin=subprocess.DEVNULL
+        )

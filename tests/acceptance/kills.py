@@ -146,6 +146,10 @@ dial_string = "{dial}/{{destination}}"
             if all(any(e["type"] == "call.analyzed" for e in told.get(call, [])) for call in placed):
                 break
             time.sleep(0.5)
+        # What a killed one had uploaded is deleted once its lease is over and somebody looks.
+        until = time.monotonic() + 150
+        while self.around.stored() and time.monotonic() < until:
+            time.sleep(1)
         time.sleep(3)
 
     def _compare(self, placed: list[str]) -> Outcome:

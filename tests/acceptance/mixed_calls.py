@@ -228,6 +228,9 @@ def main(argv: list[str]) -> int:
             }
             # Hung up while still in line: no channel, and rightly so.
             without |= {c["fs_uuid"]: None for c in told if c["failure_reason"] == "cancelled"}
+            # Asked for just before a kill, and no channel came: only the job's answer told the cause, to nobody.
+            restarted = {c["fs_uuid"] for c in told if c["failure_reason"] == "engine_restarted"}
+            without |= dict.fromkeys(restarted.difference(found))
             lines = cdrs.differences(told, found, without)
             wrong = {line.split(":", 1)[0] for line in lines}
             for call in [c for c in told if c["fs_uuid"] in wrong][:20]:

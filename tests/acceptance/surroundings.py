@@ -24,7 +24,7 @@ class Surroundings:
         self._secret_file = folder / "webhook.secret"
         self._bodies = folder / "delivered.jsonl"
         self._receiver_url = f"http://127.0.0.1:{free_port()}/"
-        self._receiver: subprocess.Popen[str] | None = None
+        self._receiver: subprocess.Popen[bytes] | None = None
         self.gemini: GeminiProcess | None = None
 
     def __enter__(self) -> Self:
@@ -33,10 +33,11 @@ class Surroundings:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        for process in (self._receiver, self.gemini.process if self.gemini else None):
-            if process is not None:
-                process.terminate()
-                process.wait(timeout=10)
+        if self._receiver is not None:
+            self._receiver.terminate()
+            self._receiver.wait(timeout=10)
+        if self.gemini is not None:
+            self.gemini.stop()
 
     def settings(self) -> str:
         """TOML."""
@@ -66,6 +67,7 @@ allow_networks = ["127.0.0.0/8"]
         self._receiver = launched(
             "callengine.standin.receiver",
             ["--port", port, "--secret-file", str(self._secret_file), "--log", str(self._bodies)],
+            self._folder / "receiver.log",
         )
 
     def stop_receiver(self) -> None:

@@ -23,7 +23,7 @@ from callengine.config.sections import Ai
 from callengine.errors import StoreUnavailable
 from callengine.metrics import Metrics
 from callengine.store import rows, sql, tell
-from callengine.store.analyses import Playable
+from callengine.store.analyses import Job, Playable
 from callengine.store.database import Store
 from callengine.store.writer import Writer
 from tests.store.build import T0, TENANT, a_call, changed, ended
@@ -263,4 +263,38 @@ class AwayOnce:
         if self.failures:
             self.failures -= 1
             raise StoreUnavailable("away")
+        return self.writer.execute(fn, timeout_s)
+
+
+class AnswerLost:
+    """An executor that commits, and then says that it does not know; of what is repeated it says the truth."""
+
+    def __init__(self, writer: Writer) -> None:
+        self.writer = writer
+        self.lost = 0
+        self._seen: list[Any] = []
+
+    def execute(self, fn: Callable[[peewee.Database], Any], timeout_s: float) -> Any:
+        value = self.writer.execute(fn, timeout_s)
+        if isinstance(value, Job) or fn in self._seen:
+            return value
+        self._seen.append(fn)
+        self.lost += 1
+        raise StoreUnavailable("whether it took effect is unknown")
+
+
+class Meanwhile:
+    """An executor before whose call after so many others something else happens."""
+
+    def __init__(self, writer: Writer, text: str, *, after: int) -> None:
+        self.writer = writer
+        self.text = text
+        self.after = after
+        self.done = False
+
+    def execute(self, fn: Callable[[peewee.Database], Any], timeout_s: float) -> Any:
+        if self.after == 0 and not self.done:
+            self.done = True
+            self.writer.execute(lambda db: sql.run(db, self.text), timeout_s)
+        self.after -= 1
         return self.writer.execute(fn, timeout_s)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -54,6 +56,13 @@ def analyst_of(store: Store, writer: Writer, sdk: Sdk, folder: Path, **settings:
     )
 
 
+def columns_of(file: Path, duration_ms: int) -> dict[str, Any]:
+    """What the recordings' keeper finds out of a file."""
+    told = file.read_bytes()
+    digest = hashlib.sha256(told).hexdigest()
+    return {"path": str(file), "bytes": len(told), "duration_ms": duration_ms, "sha256": digest}
+
+
 @pytest.mark.parametrize("seconds", [4, 10])
 @pytest.mark.parametrize("transcript", [True, False])
 def test_from_the_file_to_the_summary(
@@ -63,8 +72,7 @@ def test_from_the_file_to_the_summary(
     file = record(tmp_path / "call.wav", seconds)
     audio_ms = 1_000 * seconds
     a_campaign(writer, "spring", "Sell routers.", ["sold", "not sold"])
-    size = file.stat().st_size
-    call = a_recorded_call(writer, {"path": str(file), "bytes": size, "duration_ms": audio_ms}, campaign="spring")
+    call = a_recorded_call(writer, columns_of(file, audio_ms), campaign="spring")
     analyst = analyst_of(store, writer, sdk, tmp_path, transcript=transcript, model="gemini-simulated")
     assert analyst.once()
     row = analysis_row(store, call.id)
@@ -112,12 +120,12 @@ def test_each_failure_is_what_it_is(
     unusable: int,
 ) -> None:
     file = record(tmp_path / "call.wav", 2)
-    size = file.stat().st_size
-    call = a_recorded_call(writer, {"path": str(file), "bytes": size, "duration_ms": 2_000})
+    call = a_recorded_call(writer, columns_of(file, 2_000))
     assert analyst_of(store, writer, sdk, tmp_path, model=model).once()
     row = analysis_row(store, call.id)
     assert (row["status"], row["attempts"], row["unusable"]) == (status, attempts, unusable)
     assert row["error"]
+    assert (row["cost_micros"] > 40_000) is (model == "gemini-reset"), "what was not answered may have been paid for"
     assert KEY not in json.dumps(row)
     assert str(tmp_path) not in row["error"]
     assert [event for event, _, _ in events_of(store, call.id)] == (["call.analyzed"] if status == "failed" else [])

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from callengine.ai.answer import Finding, folded, read
+from callengine.ai.answer import Finding, _Passage, folded, read
 from callengine.ai.faults import Unusable
 from tests.ai.jobs import ANSWER, saying
 
@@ -94,6 +94,39 @@ def test_a_quote_may_go_on_in_the_next_entry_of_the_same_speaker_alone() -> None
     assert stands("have it on Monday", *said)
     assert not stands("on Monday or Tuesday", *said)
     assert not stands("have it Tuesday", *said)
+
+
+@pytest.mark.parametrize(
+    ("quote", "said", "expected"),
+    [
+        ("a" * 1_999, "a" * 19_000 + "b", False),
+        ("a" * 1_999, "a" * 19_000 + " " + "a" * 1_999, True),
+        ("no", "not " * 5_000 + "no", True),
+        ("電x" * 999, "電x" * 9_500 + "y", False),
+        ("電" * 1_999, "電" * 19_000, True),
+    ],
+)
+def test_a_model_that_repeats_itself_does_not_hold_us(
+    quote: str, said: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Models fall into runs of one letter, which has as many places for a quote as letters."""
+    looked: list[int] = []
+
+    class Counted(str):
+        __slots__ = ()
+
+        def find(self, *args: Any) -> int:
+            looked.append(1)
+            return str.find(self, *args)
+
+        def startswith(self, *args: Any) -> bool:
+            looked.append(1)
+            return str.startswith(self, *args)
+
+    passage = _Passage(said)
+    passage._letters = Counted(passage._letters)
+    assert passage.holds(folded(quote)) is expected
+    assert len(looked) <= max(500, len(passage._starts))
 
 
 @pytest.mark.parametrize(

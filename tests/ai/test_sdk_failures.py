@@ -44,6 +44,7 @@ def test_each_failure_by_its_name(
     assert type(fault) is kind
     assert text is None or str(fault) == text
     assert text is not None or str(fault).startswith("the connection to Gemini failed")
+    assert fault.unknown_cost is (text is None), "of what was sent and not answered nobody knows what it cost"
     assert len(fake.log("generateContent")) == 1, "the package itself tried again"
 
 
@@ -79,6 +80,7 @@ def test_a_server_that_does_not_come_to_an_end(sdk: Sdk, fake: Fake, medium: Pat
     assert time.monotonic() - began < 10
     assert type(fault) is Transient
     assert str(fault) == "no answer within 1.5 s"
+    assert fault.unknown_cost
     assert uploads.ended_names == uploads.began_names
     assert fake.files() == []
     assert sdk.ask(question(audio_of(medium)), Noted()).text
@@ -101,6 +103,7 @@ def test_nobody_listens(sdk: Sdk, short: Path) -> None:
     nowhere.close()
     assert type(fault) is Transient
     assert fault.reason.startswith("the connection to Gemini failed")
+    assert not fault.unknown_cost, "nothing was sent"
 
 
 def test_a_wrong_key(sdk: Sdk, fake: Fake, medium: Path) -> None:
@@ -148,6 +151,7 @@ def test_an_upload_that_does_not_come_to_an_end(sdk: Sdk, fake: Fake, medium: Pa
     uploads = Noted()
     fault = fault_of(sdk, question(audio_of(medium, label), deadline_s=1.0), uploads)
     assert type(fault) is Transient
+    assert not fault.unknown_cost, "an upload costs nothing"
     assert fake.files() == []
     assert uploads.ended_names == uploads.began_names
 

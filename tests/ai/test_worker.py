@@ -9,12 +9,12 @@ from typing import Any
 import gevent
 import pytest
 
-from callengine.ai.faults import Blocked, Permanent, QuotaExhausted, Transient, Unusable
+from callengine.ai.faults import Blocked, Permanent, QuotaExhausted, Transient, Unusable, of_silence
 from callengine.ai.prompt import PROMPT_VERSION
 from callengine.ai.sdk import Answer, Ask, Uploads
 from callengine.ai.worker import Analyst
 from callengine.errors import BucketError, RecordingMissing
-from callengine.store import analyses
+from callengine.store import analyses, sql
 from callengine.store.analysed import again
 from callengine.store.analyses import Status
 from callengine.store.database import Store
@@ -26,9 +26,11 @@ from tests.ai.jobs import (
     NODE,
     NOW,
     SECOND,
+    AnswerLost,
     AwayOnce,
     Bench,
     FakeSdk,
+    Meanwhile,
     a_campaign,
     a_live_call,
     a_recorded_call,
@@ -167,6 +169,39 @@ def test_where_no_quote_stands_the_summary_is_null(make: Make) -> None:
     assert (record.ai_summary, record.ai_sentiment, record.analysis_status) == (None, None, "unsupported")
     assert len(json.loads(b.row(call)["transcript"])) == 3
     assert b.metric("callengine_analysis_dropped_statements_total") == 1
+
+
+def test_a_later_run_that_finds_nothing_takes_nothing_away(make: Make) -> None:
+    b = make()
+    a_campaign(b.writer, "spring", None, ["sold"])
+    b.sdk.answers = [
+        reply(saying(disposition="sold")),
+        reply(saying(statements=[{"text": "They argued.", "quote": "never said"}], transcript=[], disposition=None)),
+    ]
+    call = a_recorded_call(b.writer, campaign="spring")
+    assert b.analyst.once()
+    before, quotes = b.record(call), (b.row(call)["statements"], b.row(call)["transcript"])
+    b.do(lambda db: again(db, [call.id], b.clock.us))
+    assert b.again(1)
+    after = b.record(call)
+    assert after.analysis_status == "unsupported"
+    for name in ("ai_summary", "ai_sentiment", "ai_next_action", "disposition", "disposition_by"):
+        assert getattr(after, name) == getattr(before, name) is not None
+    assert (b.row(call)["statements"], b.row(call)["transcript"]) == quotes
+
+
+def test_a_recording_that_comes_while_there_is_nothing_to_send_is_analysed(make: Make) -> None:
+    """The row is still due then, so that nothing queues it again but the end of that run."""
+    b = make()
+    call = a_recorded_call(b.writer, {}, {"status": "failed"}, {"duration_ms": 1_000})
+    b.do(lambda db: sql.run(db, "UPDATE recording SET status = 'failed' WHERE duration_ms = 30000"))
+    executor = b.analyst._executor = Meanwhile(b.writer, "UPDATE recording SET status = 'ready'", after=1)
+    assert b.analyst.once()
+    assert executor.done
+    assert (b.record(call).analysis_status, b.events(call), b.row(call)["run"]) == ("pending", [], 1)
+    assert b.analyst.once()
+    assert b.record(call).analysis_status == "completed"
+    assert b.metric("callengine_analyses_total", status="skipped_too_short") == 0
 
 
 # -- what fails ------------------------------------------------------------------------------------------------------
@@ -310,11 +345,11 @@ def test_a_timeout_that_gets_out_is_a_passing_failure(make: Make) -> None:
 # -- money -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("bound", "asked"), [(None, 2), (0, 0), (5_000, 1), (1_000_000, 2)])
+@pytest.mark.parametrize(("bound", "asked"), [(None, 2), (0, 0), (41_697, 0), (42_000, 1), (1_000_000, 2)])
 def test_no_tenant_spends_more_than_it_may(make: Make, bound: int | None, asked: int) -> None:
     b = make()
     a_tenant(b.writer, bound_micros=bound)
-    # 30 s are estimated at 1500 + 960 tokens in and 1240 out: 3838 millionths; 1350 are what they come to.
+    # 30 s may cost 1500 + 960 tokens in and 16384 out: 41698 millionths; 1350 are what they come to.
     calls = [a_recorded_call(b.writer) for _ in range(2)]
     assert b.analyst.once()
     assert b.analyst.once()
@@ -335,6 +370,65 @@ def test_the_settings_bound_holds_where_a_tenant_has_none(make: Make) -> None:
     assert b.analyst.once()
     assert b.record(call).analysis_status == "skipped_over_budget"
     assert b.row(call)["cost_micros"] is None
+
+
+def unanswered() -> Transient:
+    return of_silence("no answer within 300 s")
+
+
+def test_what_may_have_been_paid_for_stays_counted(make: Make) -> None:
+    """Each question that was not answered may have cost the most; nothing is sent for which there is no room."""
+    b = make(unanswered(), unanswered(), unanswered(), daily_spend_usd=0.1)
+    call = a_recorded_call(b.writer)
+    costs = []
+    for _ in range(3):
+        assert b.again(60)
+        costs.append((b.row(call)["status"], b.row(call)["cost_micros"], b.row(call)["spent_micros"]))
+    assert costs == [("retrying", 41_698, 0), ("retrying", 83_396, 0), ("skipped_over_budget", 83_396, 0)]
+    assert len(b.sdk.asked) == 2
+
+
+def test_what_google_refused_costs_nothing(make: Make) -> None:
+    b = make(Transient("Gemini answered 503 UNAVAILABLE"))
+    call = a_recorded_call(b.writer)
+    assert b.analyst.once()
+    assert (b.row(call)["status"], b.row(call)["cost_micros"]) == ("retrying", 0)
+
+
+@pytest.mark.parametrize("error", [gevent.Timeout(1), RuntimeError("?")])
+def test_where_nobody_knows_what_happened_the_most_stays_counted(make: Make, error: BaseException) -> None:
+    b = make(error)
+    call = a_recorded_call(b.writer)
+    assert b.analyst.once()
+    assert b.row(call)["cost_micros"] == 41_698
+
+
+def test_what_the_tenant_wrote_is_reserved_for_too(make: Make) -> None:
+    b = make(unanswered())
+    a_campaign(b.writer, "spring", "€" * 1_000, ["sold"])
+    call = a_recorded_call(b.writer, campaign="spring")
+    assert b.analyst.once()
+    # At least a token for each of 3000 bytes, at 0.30 USD for a million.
+    assert b.row(call)["cost_micros"] >= 41_698 + 900
+
+
+def test_a_run_that_sends_nothing_leaves_the_cost_to_its_day(make: Make) -> None:
+    b = make(daily_spend_usd=0.0417)
+    call = a_recorded_call(b.writer)
+    assert b.analyst.once()
+    assert b.row(call)["cost_micros"] == 1_350
+    b.clock.forward(24 * 3600)
+    other = a_recorded_call(b.writer)
+    b.do(lambda db: sql.run(db, "UPDATE recording SET duration_ms = 1000 WHERE call_id = ?", (packed(db, call),)))
+    b.do(lambda db: again(db, [call.id], b.clock.us))
+    while b.analyst.once():
+        pass
+    assert (b.record(call).analysis_status, b.record(other).analysis_status) == ("skipped_too_short", "completed")
+    assert (b.row(call)["cost_micros"], b.row(call)["spent_micros"]) == (0, 1_350)
+
+
+def packed(db: Any, call: Any) -> Any:
+    return analyses._pack(db, call.id)
 
 
 # -- the agent, and other engines ------------------------------------------------------------------------------------
@@ -497,7 +591,7 @@ def test_a_process_that_was_killed_is_taken_up_where_it_was(make: Make) -> None:
         gevent.sleep(0.01)
     # As after kill -9: nothing was given back; the next life of the engine has another holder, and the same node.
     next_life = make(holder="host:2:bb")
-    next_life.clock.us = b.clock.us
+    next_life.clock.us = b.clock.us + 1
     assert not next_life.analyst.once()
     next_life.analyst.keep_up()
     assert next_life.sdk.deleted == ["files/ce-1"]
@@ -506,7 +600,7 @@ def test_a_process_that_was_killed_is_taken_up_where_it_was(make: Make) -> None:
     assert b.record(call).analysis_status == "completed"
     assert [event for event, _, _ in b.events(call)] == ["call.analyzed"]
     # What may have been paid for by the dead one still counts for the day.
-    assert b.row(call)["cost_micros"] == 3_838 + 1_350
+    assert b.row(call)["cost_micros"] == 41_698 + 1_350
     assert b.row(call)["spent_micros"] == 1_350
     worker.kill(timeout=5)
 
@@ -602,6 +696,33 @@ def test_the_database_is_waited_for_with_what_was_paid(
     assert b.analyst.once()
     assert executor.failures == 0
     assert (b.record(call).analysis_status, len(b.sdk.asked)) == ("completed", 1)
+
+
+@pytest.mark.parametrize("wanted", ["completed", "retrying", "skipped_too_short"])
+def test_a_commit_whose_answer_got_lost_is_no_takeover(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, wanted: str
+) -> None:
+    """Each write but the claim is committed, and then told as failed once."""
+    monkeypatch.setattr("callengine.ai.worker._COMMIT_PAUSE_S", 0.01)
+    b = make(*([unusable()] if wanted == "retrying" else []))
+    call = a_recorded_call(b.writer, {"duration_ms": 1_000 if wanted == "skipped_too_short" else 30_000})
+    b.analyst._executor = executor = AnswerLost(b.writer)
+    assert b.analyst.once()
+    row = b.row(call)
+    paid = 0 if wanted == "skipped_too_short" else 1_350
+    assert (row["status"], row["spent_micros"], row["cost_micros"] or 0) == (wanted, paid, paid)
+    assert executor.lost == (1 if wanted == "skipped_too_short" else 2)
+    assert b.metric("callengine_analysis_cost_usd_total") == pytest.approx(paid / 1_000_000)
+    if wanted == "retrying":
+        assert b.metric("callengine_analyses_put_off_total", why="unusable") == 1
+    else:
+        assert b.metric("callengine_analyses_total", status=wanted) == 1
+        assert len(b.events(call)) == 1
+    assert "taken over" not in caplog.text
+
+
+def unusable() -> Unusable:
+    return Unusable("the answer is cut off", input_tokens=2_000, output_tokens=300)
 
 
 def test_nothing_is_uploaded_whose_name_cannot_be_committed(make: Make) -> None:

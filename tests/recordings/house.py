@@ -40,10 +40,11 @@ class House:
         self.metrics = Metrics()
         self.done: list[str] = []
         self.bucket = keeper.get("bucket")
-        settings = keeper.pop("recordings", {})
+        settings, ai = keeper.pop("recordings", {}), keeper.pop("ai", {})
         self.settings = Settings(
             recordings={"directories": (folder,), "path_map": {"/switch": folder}, **settings},
             s3={"prefix": "rec"},
+            ai=ai,
         )
         self.writer = Writer(store, recordings=True, analyses=True, now_us=lambda: self.now_us)
         self.writer.start()

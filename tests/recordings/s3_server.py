@@ -2,7 +2,8 @@
 
 Signatures are checked with botocore's own signer over what came in, so that what passes here is signed as AWS reads it
 (Signature Version 4, in the header or in the query). Objects are kept in memory. ``python s3_server.py`` prints its
-port. A key that holds ``@slow``, ``@500`` or ``@hang`` does what it says, ``@once`` fails the first time only.
+port. A key that holds ``@slow``, ``@500`` or ``@hang`` does what it says, ``@once`` fails the first time only, and
+``@odd`` is answered as no store would, with success.
 ``GET /__seen`` tells what was asked, without a signature.
 """
 
@@ -151,6 +152,8 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(200, b"", etag)
 
     def _post(self, key: str, query: dict[str, str], body: bytes) -> None:
+        if "@odd" in key:
+            return self._answer(200, b"<html>" if "@odd-html" in key else b"<?xml version='1.0'?><ok/>")
         if "uploads" in query:
             upload = f"upload-{len(STORE.seen)}"
             STORE.uploads[upload] = (key, self._meta(), {})
@@ -163,7 +166,7 @@ class Handler(BaseHTTPRequestHandler):
             STORE.objects[key] = (b"".join(parts[n] for n in sorted(parts)), meta)
             inner, name = '<ETag>"x-2"</ETag>', "CompleteMultipartUploadResult"
         text = f"<?xml version='1.0'?><{name}><Bucket>{BUCKET}</Bucket><Key>{escape(key)}</Key>{inner}</{name}>"
-        self._answer(200, text.encode(), {"Content-Type": "application/xml"})
+        return self._answer(200, text.encode(), {"Content-Type": "application/xml"})
 
     def _delete(self, key: str, query: dict[str, str], body: bytes) -> None:
         if "uploadId" in query:

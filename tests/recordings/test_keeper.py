@@ -19,6 +19,7 @@ from callengine.recordings import keeper as keeper_module
 from callengine.recordings.keeper import GRACE_S
 from callengine.recordings.look import SETTLE_OPEN_S
 from callengine.recordings.probe import SILENCE_CB, Probed
+from callengine.store import recordings
 from callengine.store.database import Store
 from tests.recordings.audio import tone, with_data_size, write_mp3, write_wav
 from tests.recordings.house import House
@@ -369,6 +370,39 @@ def test_a_disk_that_hangs_stops_no_greenlet_for_ever(house: House, monkeypatch:
     free.set()
 
 
+def test_a_file_that_hangs_holds_up_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = threading.Event()
+    look = keeper_module.look
+    looks = []
+
+    def hang(folders: Any, path: str) -> Any:
+        looks.append(path)
+        if "hangs" in path:
+            free.wait(20)
+        return look(folders, path)
+
+    monkeypatch.setattr(keeper_module, "look", hang)
+    for name in ("hangs.wav", "a.wav"):
+        write_wav(house.path(name), tone(4))
+    first = house.recorded("hangs.wav")
+    monkeypatch.setattr(keeper_module, "_LOOK_TIMEOUT_S", 0.05)
+    house.settle()
+    monkeypatch.setattr(keeper_module, "_LOOK_TIMEOUT_S", 10)
+    second = house.recorded("a.wav")
+    house.settle()
+    assert [house.row(call).status for call in (first, second)] == ["stopped", "ready"]
+    house.tick(60)
+    house.settle()
+    assert looks.count("/switch/hangs.wav") == 1  # not again while a thread still waits for it
+    free.set()
+    with gevent.Timeout(10):
+        while house.row(first).status != "ready":
+            gevent.sleep(0.01)
+            house.tick(600)
+            house.settle()
+    assert house.keeper._hung == {}
+
+
 def test_a_database_that_is_away_is_waited_for(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     write_wav(house.path("a.wav"), tone(4))
     call = house.recorded("a.wav")
@@ -384,3 +418,36 @@ def test_a_database_that_is_away_is_waited_for(house: House, monkeypatch: pytest
         house.tick(1)
     house.settle()
     assert house.row(call).status == "ready"
+
+
+def test_a_stop_that_is_learned_of_late_is_no_other_recording(house: House) -> None:
+    write_wav(house.path("a.wav"), tone(4))
+    call = house.recorded("a.wav", stopped_us=0, duration_ms=None)
+    for _ in range(60):
+        house.settle()
+        house.tick(1)
+    assert house.row(call).status == "ready"
+    call = house.recorded("a.wav", call=call)
+    house.settle()
+    assert (house.row(call).status, house.row(call).claimed_ms) == ("ready", 4000)
+    assert [event.event for event in house.events(call)] == [EventName.RECORDING_READY]
+    assert len([note for note in house.notes(call) if note.name == "recording_ready"]) == 1
+
+
+def test_ready_again_after_it_failed_is_told_again(house: House) -> None:
+    content = write_wav(house.path("a.wav"), tone(4)).read_bytes()
+    call = house.recorded("a.wav", live=True)
+    house.settle()
+    house.path("a.wav").unlink()
+    call = house.recorded("a.wav", call=call, stopped_us=call.recordings[0].stopped_us + 1)
+    for _ in range(60):
+        house.settle()
+        house.tick(1)
+    house.path("a.wav").write_bytes(content)
+    house.writer.execute(lambda db: recordings.revive(db, house.row(call), house.now_us), 10)
+    house.settle()
+    assert [(event.event, event.seq) for event in house.events(call)] == [
+        (EventName.RECORDING_READY, 1),
+        (EventName.RECORDING_FAILED, 2),
+        (EventName.RECORDING_READY, 3),
+    ]

@@ -19,7 +19,7 @@ class Shelf:
 
     def __init__(self) -> None:
         self.objects: dict[str, tuple[bytes, str, str]] = {}
-        self.away: BucketError | None = None
+        self.away: Exception | None = None
         self.asked = 0
 
     def key(self, tenant_id: str, call_id: str, recording_id: str, at_us: int, ending: str) -> str:
@@ -79,6 +79,35 @@ def test_an_upload_is_tried_again_for_as_long_as_it_takes(house: House, shelf: S
     assert house.row(call).status == "ready"
     assert len(house.events(call)) == 1
     assert not path.exists()
+
+
+def test_what_nobody_expected_sets_one_aside_and_not_all(
+    house: House, shelf: Shelf, caplog: pytest.LogCaptureFixture
+) -> None:
+    odd, plain = (write_wav(house.path(f"{name}.wav"), tone(4)) for name in "ab")
+    call = house.recorded("a.wav")
+    shelf.away = KeyError("a-secret")
+    assert house.keeper.once()
+    assert not any(_leads_to(n, odd) for n in os.listdir("/proc/self/fd"))
+    assert (house.row(call).status, house.row(call).attempts, house.row(call).reason) == ("stopped", 1, None)
+    assert house.row(call).id in caplog.text
+    assert "KeyError" in caplog.text
+    assert "a-secret" not in caplog.text
+    assert house.counted("error") == 1
+    shelf.away = None
+    other = house.recorded("b.wav")
+    house.settle()
+    assert (house.row(call).status, house.row(other).status, plain.exists()) == ("stopped", "ready", False)
+    house.tick(600)
+    house.settle()
+    assert house.row(call).status == "ready"
+
+
+def _leads_to(descriptor: str, path: Path) -> bool:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}") == str(path)
+    except FileNotFoundError:
+        return False
 
 
 def test_a_failed_one_is_not_uploaded(house: House, shelf: Shelf) -> None:

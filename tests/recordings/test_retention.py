@@ -11,7 +11,7 @@ import pytest
 from callengine.calls.call import Call
 from callengine.calls.view import show
 from callengine.errors import BucketError, NoSuchTenant
-from callengine.recordings.retention import Retention
+from callengine.recordings.retention import GRACE_DAYS, Retention
 from callengine.store import recordings
 from callengine.store.database import Store
 from callengine.store.entities import Tenant
@@ -58,7 +58,7 @@ def test_what_was_kept_long_enough_is_deleted_and_says_so(house: House, caplog: 
     call = kept(house)
     size = house.path("a.wav").stat().st_size
     house.tick(30 * DAY_S)
-    assert retention(house).once(0) == []
+    assert list(retention(house).once(0)) == []
     house.tick(1)
     with caplog.at_level(logging.INFO):
         (done,) = retention(house).once(0)
@@ -76,7 +76,7 @@ def test_what_was_kept_long_enough_is_deleted_and_says_so(house: House, caplog: 
     assert note.detail == row.id
     assert len(house.events(call)) == 1  # of the recording that was ready
     assert house.metrics.registry.get_sample_value("callengine_recordings_deleted_bytes_total") == size
-    assert retention(house).once(0) == []
+    assert list(retention(house).once(0)) == []
 
 
 def test_a_dry_run_names_exactly_what_would_be_deleted(house: House) -> None:
@@ -110,7 +110,7 @@ def test_more_than_a_page_of_them(house: House) -> None:
     analysed(house)
     house.tick(31 * DAY_S)
     assert len(list(retention(house).due(rule(house, None)))) == 60
-    assert len(retention(house).once(0)) == 60
+    assert len(list(retention(house).once(0))) == 60
     assert list(house.folder.iterdir()) == []
 
 
@@ -130,18 +130,66 @@ def test_for_ever_is_the_default(store: Store, tmp_path: Path) -> None:
     house = House(store, tmp_path / "rec")
     kept(house)
     house.tick(10_000 * DAY_S)
-    assert retention(house).once(0) == []
+    assert list(retention(house).once(0)) == []
     house.close()
 
 
-def test_nothing_goes_while_its_analysis_is_due(house: House) -> None:
+AI = {"enabled": True, "api_key": "k"}
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_it_waits_for_the_analysis_but_not_for_ever(store: Store, tmp_path: Path, *, ends: bool) -> None:
+    house = House(store, tmp_path / "rec", recordings={"keep_days": 30}, ai=AI)
     write_wav(house.path("a.wav"), tone(4))
     house.recorded("a.wav")
     house.settle()
     house.tick(31 * DAY_S)
-    assert retention(house).once(0) == []
-    analysed(house)
-    assert len(retention(house).once(0)) == 1
+    assert list(retention(house).once(0)) == []
+    if ends:
+        analysed(house)
+    else:  # its model's quota was used up day after day
+        house.tick((GRACE_DAYS - 1) * DAY_S)
+        assert list(retention(house).once(0)) == []
+        house.tick(1)
+    assert len(list(retention(house).once(0))) == 1
+    house.close()
+
+
+def test_where_none_is_made_no_analysis_is_waited_for(house: House) -> None:
+    write_wav(house.path("a.wav"), tone(4))
+    house.recorded("a.wav")
+    house.settle()
+    assert house.store.run(lambda db: run_sql(db, "SELECT count(*) FROM analysis WHERE due").fetchone()[0], 10) == 1
+    house.tick(30 * DAY_S + 1)
+    assert len(list(retention(house).once(0))) == 1
+
+
+def test_what_failed_goes_too_if_something_is_in_its_file(house: House) -> None:
+    for name, content in (("odd.wav", b"speech in a form that we do not read"), ("none.wav", b"")):
+        house.path(name).write_bytes(content)
+    odd, none, missing = (house.recorded(name) for name in ("odd.wav", "none.wav", "missing.wav"))
+    for _ in range(60):
+        house.settle()
+        house.tick(1)
+    reasons = [house.row(call).reason for call in (odd, none, missing)]
+    assert reasons == ["unreadable", "no_audio", "missing"]
+    (file,) = house.record(odd).files
+    assert (file["bytes"], file["sha256"]) == (None, None)  # nobody's business
+    house.tick(31 * DAY_S)
+    assert len(list(retention(house).once(0))) == 2
+    assert [house.row(call).status for call in (odd, none, missing)] == ["deleted", "deleted", "failed"]
+    assert list(house.folder.iterdir()) == []
+    assert house.record(odd).files[0]["status"] == "deleted"
+    assert list(retention(house).once(0)) == []
+
+
+def test_it_deletes_one_after_the_other_as_they_are_asked_for(house: House) -> None:
+    kept(house, "a.wav")
+    kept(house, "b.wav")
+    house.tick(31 * DAY_S)
+    going = retention(house).once(0)
+    next(going)
+    assert len(list(house.folder.iterdir())) == 1
 
 
 def test_a_file_that_is_gone_is_no_obstacle_where_its_switch_is_ours(house: House) -> None:
@@ -158,8 +206,8 @@ def test_a_file_that_is_gone_is_no_obstacle_where_its_switch_is_ours(house: Hous
 def test_another_switchs_are_left_to_its_engine(house: House) -> None:
     kept(house)
     house.tick(31 * DAY_S)
-    assert retention(house, node=lambda: "sw2").once(0) == []
-    assert retention(house, node=lambda: "").once(0) == []
+    assert list(retention(house, node=lambda: "sw2").once(0)) == []
+    assert list(retention(house, node=lambda: "").once(0)) == []
     assert house.path("a.wav").exists()
 
 
@@ -171,7 +219,7 @@ def test_a_file_that_took_the_name_since_is_not_deleted(house: House) -> None:
     house.settle()
     house.tick(2 * DAY_S)
     analysed(house)
-    retention(house).once(0)
+    list(retention(house).once(0))
     assert (house.row(old).status, house.row(new).status) == ("deleted", "ready")
     assert house.path("greeting.wav").exists()
 
@@ -202,7 +250,7 @@ def test_in_a_bucket(store: Store, tmp_path: Path) -> None:
     (left,) = retention(house).once(0)
     assert left.problem == "the bucket: deleting failed: SlowDown (503)"
     assert house.row(call).status == "ready"
-    assert retention(house, bucket=None).once(0)[0].problem is not None
+    assert next(retention(house, bucket=None).once(0)).problem is not None
     shelf.away = None
     (done,) = retention(house, node=None).once(0)
     assert (done.problem, house.row(call).status) == (None, "deleted")
@@ -221,7 +269,7 @@ def test_a_call_with_two_keeps_the_other(house: House) -> None:
     house.settle()
     analysed(house)
     house.tick(11 * DAY_S)
-    assert len(retention(house).once(0)) == 1
+    assert len(list(retention(house).once(0))) == 1
     assert [file["status"] for file in house.record(call).files] == ["deleted", "ready"]
     shown = show(house.record(call), lambda recording_id: recording_id, probed=True)
     assert (shown["has_recording"], shown["recording_url"]) == (True, house.row(call, 1).id)

@@ -17,6 +17,7 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent import monkey
 from pydantic import SecretStr
 
 pytest.importorskip("boto3", reason="the extra s3 is not installed")
@@ -216,6 +217,49 @@ def test_bounds_hold(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     bucket.check()  # the clients are as good as new
     bucket.close()
+
+
+@pytest.mark.parametrize(("key", "code"), [("@odd.wav", "AnswerKeyError"), ("@odd-html.wav", "500")])
+def test_an_answer_that_no_store_would_give(bucket: Bucket, tmp_path: Path, key: str, code: str) -> None:
+    descriptor, sha256 = stored(tmp_path, bytes(MULTIPART_ABOVE_BYTES + 1))
+    with pytest.raises(BucketError) as caught:
+        bucket.upload(descriptor, key, sha256, "audio/wav")
+    assert caught.value.transient
+    assert code in caught.value.code
+    assert bucket.running == 0
+    os.close(descriptor)
+
+
+def test_a_disk_that_hangs_is_not_waited_for(
+    bucket: Bucket, url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    descriptor, sha256 = stored(tmp_path)
+    free = monkey.get_original("_thread", "allocate_lock")()  # as a disk would: no timeout of gevent's ends it
+    free.acquire()
+    hash_of = s3._hash
+    hashed = []
+
+    def hang(number: int) -> str:
+        free.acquire(timeout=20)
+        hashed.append(hash_of(number))
+        return hashed[-1]
+
+    monkeypatch.setattr(s3, "_hash", hang)
+    monkeypatch.setattr(s3, "_timeout_s", lambda _size: 0.1)
+    monkeypatch.setattr(s3, "_DISK_S", 0.1)
+    with gevent.Timeout(10), pytest.raises(BucketError, match="TimedOut") as caught:
+        bucket.upload(descriptor, "disk.wav", sha256, "audio/wav")
+    assert caught.value.transient
+    assert bucket.running == 0
+    os.close(descriptor)
+    (tmp_path / "other").write_bytes(b"another's")
+    other = os.open(tmp_path / "other", os.O_RDONLY)  # gets the number
+    free.release()
+    with gevent.Timeout(10):
+        while not hashed:
+            gevent.sleep(0.01)
+    assert (other, hashed) == (descriptor, [sha256])
+    os.close(other)
 
 
 def test_a_server_that_says_nothing_is_not_waited_for(url: str) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from callengine.calls.call import EventName
 from callengine.errors import StoreUnavailable
+from callengine.recordings import sweep as sweep_module
 from callengine.recordings.paths import Folders
 from callengine.recordings.sweep import SETTLE_S, WALK_EVERY_S, Sweep, theirs
 from callengine.store import recordings
@@ -100,6 +101,9 @@ def test_a_file_with_its_calls_uuid_becomes_ready(house: House, sweep: Sweep, na
     assert len(events) == 1
     analysis = house.store.run(lambda db: run_sql(db, "SELECT status, due FROM analysis").fetchall(), 10)
     assert [(status, bool(due)) for status, due in analysis] == [("pending", True)]
+    found = house.reads.call(house.tenant, call_id)
+    assert found is not None
+    assert found.analysis_status == "pending"
     assert swept(house, "adopted") == 1
 
 
@@ -160,6 +164,30 @@ def test_others_are_left_alone_and_counted(house: House, sweep: Sweep) -> None:
     house.tick(WALK_EVERY_S)
     sweep.once()
     assert sweep.unknown == 0
+
+
+def test_no_file_is_kept_out_by_others_for_good(house: House, sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep_module, "_MAX_KNOWN", 2)
+    monkeypatch.setattr(sweep_module, "_MAX_PENDING", 3)
+    for _ in range(6):
+        file(house, f"{uuid4()}.wav")
+    calls = [untold(house, "{call}.wav") for _ in range(6)]
+    sweep_twice(house, sweep)
+    assert "callengine_recordings_walk_incomplete 1.0" in house.metrics.render().decode()
+    for _ in range(8):
+        house.tick(WALK_EVERY_S)
+        sweep_twice(house, sweep)
+    assert [len(rows(house, call_id)) for call_id in calls] == [1] * 6
+
+
+def test_a_walk_that_gets_to_all_says_so(house: House, sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
+    file(house, f"{uuid4()}.wav")
+    sweep.once()
+    assert "callengine_recordings_walk_incomplete 0.0" in house.metrics.render().decode()
+    monkeypatch.setattr(sweep_module.Folders.walk, "__defaults__", (0.0, 0, lambda: None))
+    house.tick(WALK_EVERY_S)
+    sweep.once()
+    assert "callengine_recordings_walk_incomplete 1.0" in house.metrics.render().decode()
 
 
 def test_what_is_too_old_is_not_looked_for(house: House, sweep: Sweep) -> None:

@@ -165,12 +165,14 @@ def test_finishing_changes_row_and_call_and_tells_once(store: Store, writer: Wri
     )
     assert do(lambda db: analyses.reserve(db, job, 500, None, NOW, DAY))
 
-    def finish(db: peewee.Database) -> bool:
+    def finish(db: peewee.Database) -> Status | None:
         analyses.settle(db, job, 500, 70, (10, 20))
         return analyses.finish(db, job, outcome, NOW)
 
-    assert do(finish)
-    assert not do(finish)
+    assert do(finish) is Status.COMPLETED
+    assert do(finish) is Status.COMPLETED  # a commit whose answer got lost: nothing is done twice
+    later = Outcome(status=Status.COMPLETED)
+    assert do(lambda db: analyses.finish(db, job, later, NOW + 1)) is None
     record = reads.call(TENANT, call.id)
     assert record is not None
     assert (record.ai_summary, record.ai_sentiment, record.ai_next_action) == ("s", "neutral", None)
@@ -273,11 +275,12 @@ def test_the_spend_of_a_day_is_bounded_with_what_is_reserved(store: Store, write
 
     assert reserve(other, 100)
     assert reserve(first, 60)
+    assert reserve(first, 60)  # the same again, as after a commit of unknown outcome
     assert not reserve(second, 41)
     assert reserve(second, 40)
     do(lambda db: analyses.settle(db, jobs[first.id], 60, 10, (1, 1)))
     assert do(lambda db: analyses.spent_since(db, TENANT, DAY)) == 50
-    assert reserve(first, 50)  # asked again: what was paid before counts too
+    assert reserve(first, 50, NOW + 1)  # asked again: what was paid before counts too
     assert do(lambda db: analyses.spent_since(db, TENANT, DAY)) == 100
     do(lambda db: analyses.settle(db, jobs[first.id], 50, 20, (1, 1)))
     assert analysis_row(store, first.id)["spent_micros"] == 30
@@ -375,13 +378,41 @@ def test_calls_are_selected_by_what_is_wanted(store: Store, writer: Writer, do: 
 
 
 def test_a_recording_that_came_late_is_analysed_but_nothing_is_paid_for_again(writer: Writer, do: Do) -> None:
-    waiting, done, empty = (a_recorded_call(writer) for _ in range(3))
-    for call, status in ((done, Status.COMPLETED), (empty, Status.SKIPPED_NO_RECORDING)):
+    waiting = a_recorded_call(writer)
+    ended_as = {status: a_recorded_call(writer) for status in FINAL}
+    for status, call in ended_as.items():
         outcome = Outcome(status=status)
         do(lambda db, call=call, outcome=outcome: analyses.finish(db, sure(claimed_in(db, call)), outcome, NOW))
-    queued = [do(lambda db, call=call: recording_ready(db, call.id, NOW)) for call in (waiting, done, empty, a_call())]
-    assert queued == [False, False, True, False]
-    assert set(looked(do)) == {waiting.id, empty.id}
+    for call in (waiting, a_call()):
+        assert not do(lambda db, call=call: recording_ready(db, call.id, NOW))
+    queued = {
+        status for status, call in ended_as.items() if do(lambda db, call=call: recording_ready(db, call.id, NOW))
+    }
+    assert queued == {Status.SKIPPED_NO_RECORDING, Status.SKIPPED_TOO_SHORT, Status.SKIPPED_SILENT}
+    assert set(looked(do)) == {waiting.id, *(ended_as[status].id for status in queued)}
+
+
+@pytest.mark.parametrize("change", ["status = 'failed'", "sha256 = 'other'"])
+def test_what_changed_while_nothing_was_found_to_send_is_looked_at_again(
+    store: Store, writer: Writer, do: Do, reads: Reads, change: str
+) -> None:
+    call = a_recorded_call(writer)
+    job = sure(claimed(do, call))
+    do(lambda db: sql.run(db, f"UPDATE recording SET {change}"))
+    for status in (Status.SKIPPED_SILENT, Status.SKIPPED_SILENT):  # the same twice: its answer got lost
+        outcome = Outcome(status=status)
+        assert do(lambda db, outcome=outcome: analyses.finish(db, job, outcome, NOW)) is Status.PENDING
+    assert status_of(reads, call) == "pending"
+    assert events_of(store, call.id) == []
+    assert looked(do) == [call.id]
+
+
+def test_what_is_told_of_another_recording_does_not_change_what_was_paid_for(writer: Writer, do: Do) -> None:
+    call = a_recorded_call(writer)
+    job = sure(claimed(do, call))
+    do(lambda db: sql.run(db, "UPDATE recording SET status = 'failed'"))
+    outcome = Outcome(status=Status.COMPLETED)
+    assert do(lambda db: analyses.finish(db, job, outcome, NOW)) is Status.COMPLETED
 
 
 def test_a_lease_from_before_a_clock_was_set_back_holds_nobody_up(writer: Writer, do: Do) -> None:

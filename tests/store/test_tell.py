@@ -8,6 +8,7 @@ from typing import Any
 import gevent
 import msgspec
 import pytest
+from gevent import monkey
 
 from callengine.calls.call import EVENT_BITS, Call, EventName, Recording
 from callengine.calls.facts import Source
@@ -237,6 +238,49 @@ def test_a_recording_is_to_be_looked_at_from_the_commit_that_tells_of_it(store: 
     (row,) = recordings(store)
     assert (row["status"], row["claimed_ms"], row["attempts"]) == ("stopped", 9, 0)
     assert writer.stop(5)
+
+
+@pytest.mark.parametrize("second_by_the_book", [False, True])
+def test_who_tells_second_waits_until_the_first_is_committed(postgres_store: Store, second_by_the_book: bool) -> None:
+    """Else the second's position could be seen before the first's, which is less: whoever reads on would miss that."""
+    outbox = OutboxReads(postgres_store)
+    first, second = Writer(postgres_store), Writer(postgres_store)
+    first.start()
+    second.start()
+    one, other = a_call(), a_call()
+    for call in (one, other):
+        first.put(call)
+    first.flush(5)
+    told, go_on = (monkey.get_original("threading", "Event")() for _ in range(2))
+
+    def tell_and_stay(db: Any) -> None:
+        tell.tell(db, one.id, EventName.RECORDING_READY, "1", T0)
+        told.set()
+        assert go_on.wait(10), "in a native thread"
+
+    def later() -> None:
+        if second_by_the_book:
+            second.put(other)
+            second.publish(published(other, EventName.DIALING, 1))
+            second.flush(10)
+        else:
+            second.execute(lambda db: tell.tell(db, other.id, EventName.RECORDING_READY, "1", T0), 10)
+
+    holding = gevent.spawn(first.execute, tell_and_stay, 10)
+    try:
+        with gevent.Timeout(10):
+            while not told.is_set():
+                gevent.sleep(0.005)
+        waiting = gevent.spawn(later)
+        gevent.sleep(0.3)
+        assert not waiting.ready()
+        assert outbox.last_position() == 0
+    finally:
+        go_on.set()
+    gevent.joinall([holding, waiting], timeout=15, raise_error=True)
+    assert [event.call_id for event in outbox.after(0, 10)] == [one.id, other.id]
+    for writer in (first, second):
+        assert writer.stop(5)
 
 
 def test_two_engines_and_a_thousand_events_leave_no_gap(postgres_store: Store) -> None:

@@ -10,9 +10,10 @@ import pytest
 from callengine.calls.call import EVENT_BITS, EventName
 from callengine.config.sections import Webhooks as Settings
 from callengine.errors import NoSuchDelivery, NoSuchEndpoint, TooManyEndpoints
-from callengine.store import pruning, rows, sql
+from callengine.store import pruning, rows, sql, webhooks
 from callengine.store.database import Store
 from callengine.store.pruning import Pruner
+from callengine.store.schema import text_of
 from callengine.store.webhooks import Endpoint, EndpointStore, events_of, mask_of
 from callengine.store.writer import Writer
 from tests.store.build import OTHER, T0, TENANT, a_call, changed, published
@@ -155,6 +156,80 @@ def test_filters_and_pages_of_the_log(room: Room) -> None:
         second.id,
     }
     assert room.endpoints.deliveries(TENANT, {}, 10**15, 200)[0] == []
+
+
+@pytest.mark.parametrize("status", [None, "pending", "dead", "delivered"])
+def test_pages_of_all_endpoints_are_merged_in_order(
+    room: Room, status: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = [room.endpoint(), room.endpoint()]
+    room.tell(20)
+    room.set("UPDATE delivery SET status = 'dead' WHERE mod(event_position, 3) = 0")
+    room.set("UPDATE delivery SET status = 'delivered' WHERE mod(event_position, 3) = 1")
+    made.append(room.endpoint())
+    room.endpoint(OTHER)
+    room.tell(20)
+    room.tell(3, OTHER)
+    filters = {} if status is None else {"status": status}
+    expected = room.store.run(
+        lambda db: sql.query(
+            db,
+            "SELECT event_id, endpoint_id FROM delivery WHERE tenant_id = (SELECT id FROM tenant WHERE name = 'acme')"
+            + ("" if status is None else f" AND status = '{status}'")
+            + " ORDER BY event_position DESC, endpoint_id",
+        ).fetchall(),
+        5,
+    )
+    asked: list[tuple[str, Any]] = []
+    query = sql.query
+
+    def spy(db: Any, text: str, values: Any = ()) -> Any:
+        asked.append((text, values))
+        return query(db, text, values)
+
+    def listed(page_size: int) -> list[tuple[str, str]]:
+        found, page = [], 1
+        while more := room.endpoints.deliveries(TENANT, filters, page, page_size)[0]:
+            found += [(one.event_id, one.endpoint_id) for one in more]
+            page += 1
+        return found
+
+    monkeypatch.setattr(sql, "query", spy)
+    merged = listed(7)
+    monkeypatch.undo()
+    assert merged == [(text_of(event_id), text_of(endpoint_id)) for event_id, endpoint_id in expected]
+    monkeypatch.setattr(webhooks, "_MERGED", 0)
+    assert listed(7) == merged, "pages that are too far behind to be merged go on in the same order"
+    if room.store.kind == "sqlite":
+        for text, values in asked:
+            plan = room.store.run(
+                lambda db, q=(text, values): query(db, f"EXPLAIN QUERY PLAN {q[0]}", q[1]).fetchall(), 5
+            )  # type: ignore[misc]
+            assert "TEMP B-TREE" not in str(plan), text
+
+
+def test_the_log_of_a_call_is_read_off_its_index(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    room.endpoint()
+    room.tell(3)
+    call_id = room.endpoints.deliveries(TENANT, {}, 1, 1)[0][0].call_id
+    asked: list[tuple[str, Any]] = []
+    query = sql.query
+
+    def spy(db: Any, text: str, values: Any = ()) -> Any:
+        asked.append((text, values))
+        return query(db, text, values)
+
+    monkeypatch.setattr(sql, "query", spy)
+    for filters in ({}, {"status": "pending"}, {"event": "call.dialing"}):
+        assert room.endpoints.deliveries(TENANT, {"call_id": call_id, **filters}, 1, 5)[1] == 1
+    deliveries = [(text, values) for text, values in asked if "delivery AS d" in text]
+    assert len(deliveries) == 6
+    if room.store.kind == "sqlite":  # Postgres looks through so small a table
+        for text, values in deliveries:
+            plan = room.store.run(
+                lambda db, q=(text, values): query(db, f"EXPLAIN QUERY PLAN {q[0]}", q[1]).fetchall(), 5
+            )  # type: ignore[misc]
+            assert "delivery_of_call" in str(plan)
 
 
 def test_deleting_takes_the_log_along(room: Room) -> None:

@@ -11,6 +11,7 @@ from gevent.event import Event
 from callengine.calls.ids import event_id_of
 from callengine.calls.record import CallRecord, StoredEvent
 from callengine.errors import StoreUnavailable
+from callengine.store.outbox import Page
 from callengine.stream import Reader
 from tests.store.build import OTHER, TENANT, UUID
 
@@ -68,6 +69,8 @@ class FakeOutbox:
 
     def __init__(self) -> None:
         self.rows: list[StoredEvent] = []
+        self.unreadable: set[int] = set()
+        self.since_us = 0
         self.away = False
         self.reads = 0
 
@@ -94,17 +97,22 @@ class FakeOutbox:
             raise StoreUnavailable("it is away")
         return self.rows
 
-    def after(self, position: int, limit: int) -> list[StoredEvent]:
-        return [row for row in self._asked() if row.position > position][:limit]
+    def after(self, position: int, limit: int) -> Page:
+        return self._page([row for row in self._asked() if row.position > position][:limit], position, limit)
 
-    def of_tenant(self, tenant_id: str, after: int, upto: int, limit: int) -> list[StoredEvent]:
+    def of_tenant(self, tenant_id: str, after: int, upto: int, limit: int) -> Page:
         found = [r for r in self._asked() if after < r.position <= upto and r.tenant_id == tenant_id]
-        return found[:limit]
+        return self._page(found[:limit], after, limit)
+
+    def _page(self, found: list[StoredEvent], after: int, limit: int) -> Page:
+        readable = [row for row in found if row.position not in self.unreadable]
+        return Page(readable, found[-1].position if found else after, len(found) == limit)
 
     def last_position(self) -> int:
         return max((row.position for row in self._asked()), default=0)
 
-    def position_of(self, tenant_id: str, event_id: str) -> int | None:
+    def position_of(self, tenant_id: str, event_id: str, since_us: int) -> int | None:
+        self.since_us = since_us  # what is older is left out by the store; the rows here are of no particular time
         found = [r.position for r in self._asked() if r.tenant_id == tenant_id and r.id == event_id]
         return found[0] if found else None
 

@@ -35,8 +35,10 @@ def make(outbox: FakeOutbox, clock: Clock, **more: Any) -> Feed:
 
 def settle(feed: Feed) -> None:
     """What the feed's greenlet does until it waits."""
-    while feed.turn():
-        pass
+    for _ in range(10_000):
+        if not feed.turn():
+            return
+    raise AssertionError("the feed reads on and on")
 
 
 def joined(feed: Feed, **filters: Any) -> Reader:
@@ -123,6 +125,32 @@ def test_an_id_that_is_not_there_is_told_of(feed: Feed, outbox: FakeOutbox) -> N
         settle(feed)
         assert ids(drained(reader)) == [new.id]
         reader.close()
+
+
+@pytest.mark.parametrize("count", [3, 450])
+def test_what_cannot_be_read_stops_nothing_behind_it(feed: Feed, outbox: FakeOutbox, count: int) -> None:
+    """More than a page of them, and at the end as well: whoever looks goes on behind them."""
+    first = outbox.add()
+    live = joined(feed)
+
+    def add_unreadable() -> None:
+        outbox.unreadable.update(outbox.add().position for _ in range(count))
+
+    add_unreadable()
+    good = outbox.add()
+    settle(feed)
+    assert ids(drained(live)) == [good.id]
+    assert ids(drained(feed.open(TENANT, {}, first.id))) == [good.id]
+    add_unreadable()
+    settle(feed)
+    reads = outbox.reads
+    settle(feed)
+    assert outbox.reads == reads + 1, "they are not read again and again"
+    late = feed.open(TENANT, {}, first.id)
+    assert ids(drained(late)) == [good.id]
+    last = outbox.add()
+    settle(feed)
+    assert ids(drained(live)) == ids(drained(late)) == [last.id]
 
 
 def test_tenants_see_their_own(feed: Feed, outbox: FakeOutbox) -> None:

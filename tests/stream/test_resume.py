@@ -153,6 +153,68 @@ def test_an_event_that_was_pruned_is_told_of(store: Store, feed: Feed, writer: W
     reader.close()
 
 
+def test_an_event_that_outlived_what_followed_is_as_good_as_gone(store: Store, writer: Writer) -> None:
+    """A dead letter keeps its event for longer than those behind it: nothing may be left out unsaid."""
+    call = a_call()
+    for seq, event in enumerate(NAMES[:3], 1):
+        call = changed(call, seq=seq)
+        writer.put(call)
+        writer.publish(published(call, event, seq))
+    writer.flush(10)
+    first, second, third = stored(store, TENANT)
+    created_us = OutboxReads(store).after(0, 1)[0].created_us
+    days = [2.9]
+    feed = Feed(OutboxReads(store), keep_days=3, now_us=lambda: created_us + int(days[0] * 86_400_000_000))
+    assert [m.id for m in beginning(feed, first)] == [second, third]
+    days[0] = 3.0
+    text = "DELETE FROM outbox WHERE position = (SELECT max(position) - 1 FROM outbox)"
+    writer.execute(lambda db: sql.run(db, text), 10)
+    assert [m.event for m in beginning(feed, first)] == ["reset"]
+
+
+def beginning(feed: Feed, event_id: str) -> list[Message]:
+    """What a reader gets that goes on behind an event, before anything new is told."""
+    reader = feed.open(TENANT, {}, event_id)
+    first = next(reader)
+    messages, _ = parse(first)
+    if not messages:
+        messages, _ = parse(next(reader))
+    reader.close()
+    return messages
+
+
+def test_a_row_that_cannot_be_read_ends_nothing(
+    store: Store, feed: Feed, writer: Writer, caplog: pytest.LogCaptureFixture
+) -> None:
+    call = a_call()
+    for seq, event in enumerate(NAMES, 1):
+        call = changed(call, seq=seq)
+        writer.put(call)
+        writer.publish(published(call, event, seq))
+    writer.flush(10)
+    first, _, third, _, _ = stored(store, TENANT)
+    for seq, broken in ((2, '{"id":1}'), (4, "hunter2"), (5, "[]")):
+        writer.execute(lambda db, v=(broken, seq): sql.run(db, "UPDATE outbox SET payload = ? WHERE seq = ?", v), 10)  # type: ignore[misc]
+    outbox = OutboxReads(store)
+    page = outbox.after(0, 5)
+    assert ([event.id for event in page], page.more) == ([first, third], True)
+    assert page.upto == outbox.last_position()
+    assert outbox.of_tenant(TENANT, 0, page.upto, 10).upto == page.upto
+    assert outbox.after(page.upto, 5).upto == page.upto
+    assert "hunter2" not in caplog.text
+    assert "cannot be read" in caplog.text
+    live = feed.open(TENANT, {})
+    next(live)
+    late = feed.open(TENANT, {}, first)
+    next(late)
+    assert ids(parse(next(late))[0]) == [third]
+    writer.put(ended(call, seq=6))
+    writer.publish(published(call, EventName.CORRECTED, 6))
+    for reader in (live, late):
+        assert [message.event for message in parse(next(reader))[0]] == ["call.corrected"]
+        reader.close()
+
+
 def test_another_process_writes(store: Store, feed: Feed) -> None:
     """Nobody nudges: it is looked for all the same."""
     other = Writer(store)

@@ -22,7 +22,7 @@ from callengine.store.webhooks import Endpoint
 from callengine.store.writer import Writer
 from callengine.webhooks import signature
 from callengine.webhooks.guard import Guard
-from callengine.webhooks.sender import UNREACHABLE, Reply, Sender
+from callengine.webhooks.sender import POSTPONED, UNREACHABLE, Reply, Sender
 from callengine.webhooks.service import Webhooks
 from callengine.webhooks.worker import Deliverer, Storage
 from tests.databases import database_settings, postgres_server, postgres_settings, sqlite_settings, store
@@ -71,10 +71,11 @@ class FakeReceivers:
     answers: Callable[[str, Got], Reply] | None = None
     got: list[Got] = field(default_factory=list)
     delivered: list[Got] = field(default_factory=list)
+    tenants: set[str] = field(default_factory=set)
     at_once: int = 0
     most_at_once: int = 0
 
-    def send(self, url: str, headers: dict[str, str], body: bytes) -> Reply:
+    def send(self, url: str, headers: dict[str, str], body: bytes, *, tenant_id: str = "") -> Reply:
         decoded = orjson.loads(body)
         call = decoded["data"]["call"]["id"]
         got = Got(url, headers["webhook-id"], call, decoded["seq"], decoded, dict(headers), self.clock())
@@ -83,9 +84,12 @@ class FakeReceivers:
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
             gevent.sleep(0)
+            self.tenants.add(tenant_id)
             reply = self.answers(url, got) if self.answers else Reply(duration_s=0.001, status=200)
         finally:
             self.at_once -= 1
+        if reply.kind == POSTPONED:
+            self.got.remove(got)  # nothing was sent
         if reply.ok:
             self.delivered.append(got)
         return reply

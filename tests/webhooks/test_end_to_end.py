@@ -95,7 +95,9 @@ def test_all_arrive_verified_and_in_order(now_house: House, tmp_path: Path) -> N
     for one in told:
         if one["type"] != "webhook.test":
             calls.setdefault(one["data"]["call"]["id"], []).append(one["seq"])
-    assert list(calls.values()) == [[1, 2, 3, 4]] * 25
+    # At least once: what went out on a connection that broke just then is sent again, under the same id.
+    assert [list(dict.fromkeys(seqs)) for seqs in calls.values()] == [[1, 2, 3, 4]] * 25
+    assert all(seqs == sorted(seqs) for seqs in calls.values())
     said = (tmp_path / "out").read_text()
     assert "REFUSED" not in said
     assert said.count("call.dialing") >= 25
@@ -132,9 +134,9 @@ def test_rotated_while_pending_both_verify(house: House) -> None:
     kept: list[tuple[dict[str, str], bytes]] = []
     send = house.receivers.send
 
-    def keeping(url: str, headers: dict[str, str], body: bytes) -> object:
+    def keeping(url: str, headers: dict[str, str], body: bytes, *, tenant_id: str) -> object:
         kept.append((headers, body))
-        return send(url, headers, body)
+        return send(url, headers, body, tenant_id=tenant_id)
 
     house.receivers.send = keeping  # type: ignore[method-assign, assignment]
     house.clock.us = time.time_ns() // 1000

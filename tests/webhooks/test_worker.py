@@ -9,12 +9,16 @@ from typing import Any
 import gevent
 import orjson
 import pytest
+from gevent.event import Event
 
 from callengine.calls.call import EventName
+from callengine.errors import TooManyTests
 from callengine.store import sql
 from callengine.webhooks import schedule
 from callengine.webhooks.courier import WITHHELD
-from callengine.webhooks.sender import NO_ANSWER, Reply
+from callengine.webhooks.guard import Guard
+from callengine.webhooks.sender import NO_ANSWER, POSTPONED, Reply
+from callengine.webhooks.service import Webhooks
 from tests.store.build import OTHER, T0, TENANT
 from tests.webhooks.conftest import DOWN, EVENTS, Got, House
 
@@ -436,3 +440,48 @@ def test_a_redirect_is_a_failed_attempt(status: int) -> None:
         health.took(Reply(duration_s=0, status=status, error="x"), T0 + n, T0 + n, 0.5)
         assert health.paused == (n == 7)
         health.struck_us = 0
+
+
+def test_what_could_not_be_tried_counts_against_nobody(house: House) -> None:
+    """No thread was free to look a name up: that says nothing of the endpoint, and nothing of the event."""
+    house.endpoint()
+    house.tell(calls=6)
+    busy = Reply(duration_s=0.001, error="too many names are being looked up", kind=POSTPONED)
+    house.receivers.answers = lambda url, got: busy
+    results: list[str] = []
+    deliverer = house.deliverer(on_attempt=lambda result, reply: results.append(result))
+    for _ in range(5):
+        deliverer.step(30)
+        house.clock.pass_s(6)
+    assert house.receivers.got == []
+    assert house.receivers.tenants == {TENANT}
+    assert set(results) == {"postponed"}
+    assert house.query("SELECT failures, retry_us FROM endpoint") == [(0, 0)]
+    assert house.query("SELECT DISTINCT status, attempts FROM delivery") == [("pending", 0)]
+    assert house.query("SELECT count(*) FROM attempt") == [(0,)]
+    house.receivers.answers = None
+    deliverer.step(30)
+    assert house.counts() == {"delivered": 24}
+    assert in_order(house.receivers.got)
+
+
+def test_one_test_at_a_time_for_a_tenant(house: House) -> None:
+    made, theirs = house.endpoint(), house.endpoint(tenant=OTHER)
+    going = Event()
+
+    class Slow:
+        def send(self, url: str, headers: dict[str, str], body: bytes) -> Reply:
+            assert going.wait(10)
+            return OK
+
+    service = Webhooks(house.store, house.writer, house.settings, Guard(), Slow(), now_us=house.clock)  # type: ignore[arg-type]
+    first, other = gevent.spawn(service.test, TENANT, made.id), gevent.spawn(service.test, OTHER, theirs.id)
+    with gevent.Timeout(10):
+        while len(service._testing) < 2:
+            gevent.sleep(0.005)
+    for _ in range(3):
+        with pytest.raises(TooManyTests):
+            service.test(TENANT, made.id)
+    going.set()
+    assert first.get(timeout=5) == other.get(timeout=5) == OK
+    assert service.test(TENANT, made.id) == OK

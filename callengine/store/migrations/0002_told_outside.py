@@ -59,9 +59,14 @@ _STATEMENTS = (
     )
     """,
     "CREATE INDEX recording_of_call ON recording (call_id)",
-    "CREATE INDEX recording_due ON recording (node, next_us) WHERE status IN ('open', 'stopped')",
+    # Two: of live calls many are open, and who looks for those that are stopped must not walk over them.
+    "CREATE INDEX recording_stopped ON recording (node, next_us) WHERE status = 'stopped'",
+    "CREATE INDEX recording_open ON recording (node, next_us) WHERE status = 'open'",
     "CREATE INDEX recording_lost ON recording (node, looked_us) WHERE status = 'failed'",
-    "CREATE INDEX recording_kept ON recording (tenant_id, looked_us) WHERE status = 'ready'",
+    """
+    CREATE INDEX recording_kept ON recording (tenant_id, looked_us)
+        WHERE status IN ('ready', 'failed') AND sha256 IS NOT NULL
+    """,
     """
     CREATE TABLE analysis (
         call_id {id} NOT NULL PRIMARY KEY,
@@ -138,6 +143,7 @@ _STATEMENTS = (
     "CREATE INDEX delivery_waiting ON delivery (endpoint_id, event_position, status) WHERE status = 'pending'",
     "CREATE INDEX delivery_dead ON delivery (endpoint_id, event_position, status) WHERE status = 'dead'",
     "CREATE INDEX delivery_of_event ON delivery (event_position)",
+    "CREATE INDEX delivery_of_call ON delivery (call_id)",
     """
     CREATE TABLE attempt (
         endpoint_id {id} NOT NULL,
