@@ -44,7 +44,6 @@ busy_timeout_ms = 200
     yield made
     if made.process is not None and made.process.poll() is None:
         made.kill()
-    made._log.close()
 
 
 def until(daemon: Daemon, call_id: str, status: str) -> dict[str, Any]:

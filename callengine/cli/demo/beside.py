@@ -57,7 +57,7 @@ class Analysis:
         """The stand-in, where it is needed; False where we are told to stop meanwhile. Raises ``Failed``."""
         if self.is_gemini or not self.is_possible:
             return True
-        self._key = secrets.token_urlsafe(24)
+        self._key = secrets.token_hex(24)  # one in URL's base64 can begin with a hyphen, as an option does
         self._port = port = free_port()
         arguments = ["callengine.standin.gemini", "--port", str(port), "--key", self._key]
         arguments += ["--latency-ms", str(_LATENCY_MS)]
