@@ -22,7 +22,7 @@ from callengine.config.settings import Settings
 from callengine.errors import EslError, LeaseHeld, StoreError
 from callengine.esl.client import EslClient
 from callengine.esl.exchange import Loss, LossReason
-from callengine.esl.headers import SUBSCRIBED_EVENTS, Translator, Variables
+from callengine.esl.headers import SUBSCRIBED_EVENTS, Translator
 from callengine.esl.intake import IntakeQueue
 from callengine.esl.link import Link, LinkSettings, LinkState
 from callengine.metrics import Metrics
@@ -39,6 +39,7 @@ from callengine.store.reads import Reads
 from callengine.store.writer import Writer
 from callengine.supervise import Supervisor
 from callengine.tracker import Tracker
+from callengine.variables import variables_of
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +81,8 @@ class Engine:
         self._connected = Event()
         self._suspects: Queue[str] = Queue(maxsize=_MAX_SUSPECTS)
         self._quarantine = Quarantine(settings.state.directory / "quarantine")
-        self.translator = Translator(variables_of(settings))
+        self.variables = variables_of(settings.tracking)
+        self.translator = Translator(self.variables)
         self.spool = Spool(
             settings.state.directory / "spool",
             node=settings.switch.name,
@@ -352,14 +354,6 @@ class Engine:
                     self._reconciler.verify(self.link, uuids)
                 except EslError as error:
                     log.debug("%d channels could not be asked for: %s", len(uuids), error)
-
-
-def variables_of(settings: Settings) -> Variables:
-    """Which channel variables tell whose a call is."""
-    t = settings.tracking
-    return Variables(
-        agents=tuple(t.agent_variables), tenant=t.tenant_variable, campaign=t.campaign_variable, lead=t.lead_variable
-    )
 
 
 def _timing(settings: Settings) -> Timing:

@@ -41,6 +41,7 @@ PURE = [
     *ROOMS["calls"].glob("*.py"),
     ROOMS["esl"] / "wire.py",
     ROOMS["esl"] / "headers.py",
+    ROOMS["esl"] / "jsons.py",
     ROOMS["esl"] / "commands.py",
 ]
 IO_MODULES = {"gevent", "socket", "greenswitch", "peewee", "flask", "time", "os", "threading", "subprocess", "logging"}

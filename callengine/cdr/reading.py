@@ -14,18 +14,17 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, unquote_to_bytes
 
 import msgspec
-import orjson
 
 from callengine.calls.facts import LegReported
 from callengine.errors import MalformedEvent
 from callengine.esl.headers import Variables
+from callengine.esl.jsons import load_object
 
 _TEXTS: Final = {
     "direction": "direction",
@@ -90,7 +89,7 @@ class CdrReader:
 
     def read(self, body: bytes) -> Cdr:
         """The record in ``body``: a file, or the body of a post in whatever encoding. Raises MalformedEvent."""
-        record = _load(body)
+        record = load_object(unwrap(body), "CDR")
         variables = _mapping(record, "variables")
         flow = _flow(record)
         encoded = is_encoded(variables)
@@ -141,22 +140,6 @@ def is_encoded(variables: Mapping[str, Any]) -> bool:
         return "%" in stamp
     texts = [value for value in variables.values() if isinstance(value, str)]
     return any("%" in text for text in texts) and all(_ENCODED.fullmatch(text) for text in texts)
-
-
-def _load(body: bytes) -> dict[str, Any]:
-    text = unwrap(body).decode("utf-8", "replace")
-    try:
-        record = orjson.loads(text)
-    except ValueError as error:
-        if "\\u" not in text:
-            raise MalformedEvent(f"CDR is no JSON: {error}") from None
-        try:
-            record = json.loads(text)  # takes half a surrogate pair, as orjson does not
-        except (ValueError, RecursionError):
-            raise MalformedEvent(f"CDR is no JSON: {error}") from None
-    if not isinstance(record, dict):
-        raise MalformedEvent("CDR is no JSON object")
-    return record
 
 
 def _mapping(record: Mapping[str, Any], name: str, *, needed: bool = True) -> dict[str, Any]:

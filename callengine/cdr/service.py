@@ -11,7 +11,7 @@ from callengine.cdr.nightly import NightlyAudit
 from callengine.cdr.reading import CdrReader
 from callengine.cdr.reporter import Reporter
 from callengine.config.settings import Settings
-from callengine.engine import Engine, variables_of
+from callengine.engine import Engine
 from callengine.errors import ConfigurationError
 from callengine.metrics import Metrics
 from callengine.store.database import Store
@@ -32,7 +32,7 @@ class Cdrs:
     def __init__(self, settings: Settings, engine: Engine, store: Store, writer: Writer, metrics: Metrics) -> None:
         chosen, state = settings.cdr, settings.state.directory
         counts = Counts(metrics)
-        reader = CdrReader(variables_of(settings))
+        reader = CdrReader(engine.variables)
         self._engine = engine
         self.inbox: Inbox | None = None
         if chosen.http_secret.get_secret_value():

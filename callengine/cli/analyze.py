@@ -6,13 +6,13 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from callengine.cli.exits import FAILED, NOT_FOUND, OK, UNAVAILABLE, USAGE, Failed
+from callengine.cli.exits import FAILED, NOT_FOUND, OK, USAGE, Failed
+from callengine.cli.opened import existing
 from callengine.cli.output import listing, print_json, say
-from callengine.cli.parser import Commands, config_option, json_option, whole
-from callengine.cli.settings import is_missing, load_settings
+from callengine.cli.parser import Commands, config_option, instant, json_option, whole
+from callengine.cli.settings import load_settings
 
 if TYPE_CHECKING:
     from callengine.config.sections import Ai
@@ -53,8 +53,8 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--status", choices=_STATUSES, metavar="S", help="calls whose analysis_status this is; none: they have none"
     )
-    parser.add_argument("--since", type=_instant, metavar="TIME", help="from then on: 2026-11-22, 2026-11-22T10:30Z")
-    parser.add_argument("--until", type=_instant, metavar="TIME", help="before then; without an offset it is UTC")
+    parser.add_argument("--since", type=instant, metavar="TIME", help="from then on: 2026-11-22, 2026-11-22T10:30Z")
+    parser.add_argument("--until", type=instant, metavar="TIME", help="before then; without an offset it is UTC")
     parser.add_argument(
         "--limit",
         type=whole(1, 1_000_000),
@@ -74,32 +74,15 @@ def _id(text: str) -> str:
     return text.lower()
 
 
-def _instant(text: str) -> int:
-    """µs since the epoch."""
-    try:
-        at = datetime.fromisoformat(text)
-        at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-        return int(at.timestamp()) * 1_000_000 + at.microsecond
-    except (ValueError, OverflowError):
-        raise argparse.ArgumentTypeError("must be a date or a time as in 2026-11-22 or 2026-11-22T10:30Z") from None
-
-
 def _run(args: argparse.Namespace) -> int:
     filtered = any(getattr(args, name) is not None for name in _FILTERS)
     if bool(args.ids) == filtered:
         args.parser.error("give the ids of calls, or at least one of --tenant, --status, --since, --until")
     if args.campaign is not None and args.tenant is None:
         args.parser.error("--campaign goes with --tenant: its id is the tenant's own")
-    from callengine.store.database import open_database
-
     settings = load_settings(args)
-    if is_missing(settings):
-        raise Failed(f"there is no database yet at {settings.database.url_without_password}", UNAVAILABLE)
-    store = open_database(settings.database, settings.state.directory, migrate_schema=False)
-    try:
+    with existing(settings) as store:
         return _analyze(args, store, settings.ai)
-    finally:
-        store.close()
 
 
 def _analyze(args: argparse.Namespace, store: Store, ai: Ai) -> int:

@@ -8,21 +8,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from callengine.cli.exits import FAILED, OK, UNAVAILABLE, Failed
+from callengine.cli.opened import existing
 from callengine.cli.output import clean, print_json, say
-from callengine.cli.parser import Commands, config_option, json_option
-from callengine.cli.settings import is_missing, load_settings
+from callengine.cli.parser import Commands, config_option, instant, json_option
+from callengine.cli.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from callengine.cdr.audit import Audited
     from callengine.config.settings import Settings
+    from callengine.store.database import Store
 
 
 def register(commands: Commands) -> None:
     """Declares it."""
-    from callengine.cli.analyze import _instant
-
     parser = commands.add(
         "audit",
         _run,
@@ -44,8 +44,8 @@ def register(commands: Commands) -> None:
         metavar="FOLDER",
         help="where the records are; may be repeated (default: cdr.directories)",
     )
-    parser.add_argument("--since", type=_instant, metavar="TIME", help="calls that ended then or later: 2026-11-22")
-    parser.add_argument("--until", type=_instant, metavar="TIME", help="before then; without an offset it is UTC")
+    parser.add_argument("--since", type=instant, metavar="TIME", help="calls that ended then or later: 2026-11-22")
+    parser.add_argument("--until", type=instant, metavar="TIME", help="before then; without an offset it is UTC")
     parser.add_argument(
         "--node",
         metavar="NAME",
@@ -60,9 +60,8 @@ def _run(args: argparse.Namespace) -> int:
     folders: Sequence[Path] = args.cdr or settings.cdr.directories
     if not folders:
         args.parser.error("name a folder with --cdr: cdr.directories is empty")
-    if is_missing(settings):
-        raise Failed(f"there is no database yet at {settings.database.url_without_password}", UNAVAILABLE)
-    found = _audit(args, settings, folders)
+    with existing(settings) as store:
+        found = _audit(args, settings, store, folders)
     if args.json:
         print_json(_shown(found))
     else:
@@ -74,18 +73,16 @@ def _run(args: argparse.Namespace) -> int:
     return OK if found.clean else FAILED
 
 
-def _audit(args: argparse.Namespace, settings: Settings, folders: Sequence[Path]) -> Audited:
+def _audit(args: argparse.Namespace, settings: Settings, store: Store, folders: Sequence[Path]) -> Audited:
     from callengine.calls.facts import MAX_US
     from callengine.cdr.audit import Audit
     from callengine.cdr.reading import CdrReader
-    from callengine.engine import variables_of
-    from callengine.store.database import open_database
+    from callengine.variables import variables_of
 
-    store = open_database(settings.database, settings.state.directory, migrate_schema=False)
     try:
         return Audit(
             store,
-            CdrReader(variables_of(settings)),
+            CdrReader(variables_of(settings.tracking)),
             folders,
             args.since or 0,
             args.until or MAX_US,
@@ -96,8 +93,6 @@ def _audit(args: argparse.Namespace, settings: Settings, folders: Sequence[Path]
         ).run()
     except OSError as error:
         raise Failed(f"{error.filename}: cannot be read ({error.strerror})", UNAVAILABLE) from None
-    finally:
-        store.close()
 
 
 def _shown(found: Audited) -> dict[str, Any]:

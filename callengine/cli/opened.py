@@ -5,16 +5,21 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from callengine.cli.exits import NOT_FOUND, UNAVAILABLE, Failed
 from callengine.cli.output import say
 from callengine.cli.settings import is_missing, load_settings
 
 if TYPE_CHECKING:
+    from callengine.config.settings import Settings
     from callengine.store.accounts import Accounts
+    from callengine.store.database import Store
     from callengine.store.edits import Edits
     from callengine.store.reads import Reads
+
+
+MADE_BY: Final = ": callengine run makes it, or tenant create"
 
 
 class Opened(NamedTuple):
@@ -23,6 +28,23 @@ class Opened(NamedTuple):
     accounts: Accounts
     edits: Edits
     reads: Reads
+
+
+@contextmanager
+def existing(settings: Settings, *, remedy: str = "") -> Iterator[Store]:
+    """The database of the settings, which has to be there; ``remedy`` follows where it is not.
+
+    An older schema is not touched: a daemon that still knows only that one may be at work on it.
+    """
+    from callengine.store.database import open_database
+
+    if is_missing(settings):
+        raise Failed(f"there is no database yet at {settings.database.url_without_password}{remedy}", UNAVAILABLE)
+    store = open_database(settings.database, settings.state.directory, migrate_schema=False)
+    try:
+        yield store
+    finally:
+        store.close()
 
 
 @contextmanager
@@ -41,7 +63,7 @@ def opened(args: argparse.Namespace, *, make: bool = False) -> Iterator[Opened]:
     where = settings.database.url_without_password
     is_new = is_missing(settings)
     if is_new and not make:
-        raise Failed(f"there is no database yet at {where}: callengine run makes it, or tenant create", UNAVAILABLE)
+        raise Failed(f"there is no database yet at {where}{MADE_BY}", UNAVAILABLE)
     store = open_database(settings.database, settings.state.directory, migrate_schema=is_new)
     if is_new:
         say(f"callengine: a new database was made: {where}")

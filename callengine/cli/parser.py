@@ -7,6 +7,7 @@ import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import NoReturn
 
@@ -109,6 +110,16 @@ def positive(text: str) -> float:
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError("must be above 0")
     return value
+
+
+def instant(text: str) -> int:
+    """An argument that is a date or a time; without an offset it is UTC. Returns µs since the epoch."""
+    try:
+        at = datetime.fromisoformat(text)
+        at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+        return int(at.timestamp()) * 1_000_000 + at.microsecond
+    except (ValueError, OverflowError):
+        raise argparse.ArgumentTypeError("must be a date or a time as in 2026-11-22 or 2026-11-22T10:30Z") from None
 
 
 def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:

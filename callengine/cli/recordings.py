@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from callengine.cli.exits import FAILED, NOT_FOUND, OK, UNAVAILABLE, Failed
+from callengine.cli.exits import FAILED, NOT_FOUND, OK, Failed
+from callengine.cli.opened import existing
 from callengine.cli.output import listing, print_json, say, table
 from callengine.cli.parser import Commands, config_option, json_option, whole
-from callengine.cli.settings import is_missing, load_settings
+from callengine.cli.settings import load_settings
 
 if TYPE_CHECKING:
     from callengine.config.settings import Settings
@@ -57,7 +56,8 @@ def _run(args: argparse.Namespace) -> int:
         args.parser.error("--dry-run goes with --delete")
     from callengine.errors import NoSuchTenant
 
-    with _opened(args) as (settings, store):
+    settings = load_settings(args)
+    with existing(settings) as store:
         try:
             tenant = _ruled(args, store)
         except NoSuchTenant:
@@ -65,21 +65,6 @@ def _run(args: argparse.Namespace) -> int:
         if args.delete:
             return _delete(args, settings, store, tenant)
         return _show(args, settings, tenant)
-
-
-@contextmanager
-def _opened(args: argparse.Namespace) -> Iterator[tuple[Settings, Store]]:
-    """The database of the settings; an older schema is not touched."""
-    from callengine.store.database import open_database
-
-    settings = load_settings(args)
-    if is_missing(settings):
-        raise Failed(f"there is no database yet at {settings.database.url_without_password}", UNAVAILABLE)
-    store = open_database(settings.database, settings.state.directory, migrate_schema=False)
-    try:
-        yield settings, store
-    finally:
-        store.close()
 
 
 def _ruled(args: argparse.Namespace, store: Store) -> Tenant:

@@ -54,21 +54,14 @@ def _arguments(parser: Parser) -> None:
 
 
 def _translator(config: Path | None) -> Translator:
-    from callengine.esl.headers import Translator, Variables
+    from callengine.esl.headers import Translator
 
     if config is None and not os.environ.get("CALLENGINE_CONFIG"):
         return Translator()
     from callengine.config.settings import load
+    from callengine.variables import variables_of
 
-    tracking = load(config, os.environ).tracking
-    return Translator(
-        Variables(
-            agents=tracking.agent_variables,
-            tenant=tracking.tenant_variable,
-            campaign=tracking.campaign_variable,
-            lead=tracking.lead_variable,
-        )
-    )
+    return Translator(variables_of(load(config, os.environ).tracking))
 
 
 def _replay(args: argparse.Namespace) -> int:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from callengine.cli.exits import FAILED, NOT_FOUND, OK, UNAVAILABLE, Failed
+from callengine.cli.exits import FAILED, NOT_FOUND, OK, Failed
+from callengine.cli.opened import MADE_BY, existing
 from callengine.cli.output import listing, print_json, say, table
-from callengine.cli.parser import Commands, Parser, config_option, json_option, whole
-from callengine.cli.settings import is_missing, load_settings
+from callengine.cli.parser import Commands, Parser, config_option, instant, json_option, whole
+from callengine.cli.settings import load_settings
 
 if TYPE_CHECKING:
     from callengine.webhooks.service import Webhooks
@@ -55,7 +56,9 @@ def register(commands: Commands) -> None:
     )
     replay.add_argument("endpoint", metavar="ENDPOINT")
     replay.add_argument("--event-id", metavar="ID", help="the event, by its webhook-id")
-    replay.add_argument("--since", metavar="TIME", help="only of events from then on, as in 2026-11-22T00:00:00Z")
+    replay.add_argument(
+        "--since", type=instant, metavar="TIME", help="only of events from then on, as in 2026-11-22T00:00:00Z"
+    )
     _common(replay)
     test = group.add("test", _test, "send an event of type webhook.test from this machine, and show what came back")
     test.add_argument("endpoint", metavar="ENDPOINT")
@@ -116,26 +119,22 @@ def _opened(args: argparse.Namespace) -> Iterator[_Opened]:
     import callengine.patched  # noqa: F401
     from callengine.errors import NoSuchTenant
     from callengine.store.accounts import Accounts
-    from callengine.store.database import open_database
     from callengine.webhooks.guard import Guard
     from callengine.webhooks.sender import Sender
     from callengine.webhooks.service import Webhooks
 
     settings = load_settings(args)
-    where = settings.database.url_without_password
-    if is_missing(settings):
-        raise Failed(f"there is no database yet at {where}: callengine run makes it, or tenant create", UNAVAILABLE)
-    store = open_database(settings.database, settings.state.directory, migrate_schema=False)
     guard = Guard(settings.webhooks.allow_networks, allow_http=settings.webhooks.allow_http)
-    sender = Sender(guard, timeout_s=settings.webhooks.timeout_s)
-    try:
-        tenant = Accounts(store, store).tenant(args.tenant)
-        yield _Opened(Webhooks(store, store, settings.webhooks, guard, sender), tenant.id)
-    except NoSuchTenant:
-        raise Failed(f"there is no such tenant in {where}; make it with: callengine tenant create", NOT_FOUND) from None
-    finally:
-        sender.close()
-        store.close()
+    sending = closing(Sender(guard, timeout_s=settings.webhooks.timeout_s))
+    with existing(settings, remedy=MADE_BY) as store, sending as sender:
+        try:
+            tenant = Accounts(store, store).tenant(args.tenant)
+            yield _Opened(Webhooks(store, store, settings.webhooks, guard, sender), tenant.id)
+        except NoSuchTenant:
+            where = settings.database.url_without_password
+            raise Failed(
+                f"there is no such tenant in {where}; make it with: callengine tenant create", NOT_FOUND
+            ) from None
 
 
 def _shown(endpoint: Any) -> dict[str, Any]:
@@ -256,7 +255,7 @@ def _replay(args: argparse.Namespace) -> int:
             delivery = o.webhooks.replay(o.tenant_id, endpoint, args.event_id.lower())
         _print_deliveries(args, [delivery])
         return OK
-    since_us = _instant(args.since)
+    since_us = args.since or 0
     with _opened(args) as o:
         replayed, complete = o.webhooks.replay_dead(o.tenant_id, endpoint, since_us)
     if args.json:
@@ -264,15 +263,6 @@ def _replay(args: argparse.Namespace) -> int:
     else:
         say(f"callengine: {replayed} dead letters are delivered again{'' if complete else '; there are more: again'}")
     return OK
-
-
-def _instant(text: str | None) -> int:
-    from callengine.api.fields import instant_us
-
-    try:
-        return 0 if text is None else instant_us(text)
-    except ValueError as error:
-        raise Failed(f"--since {error}") from None
 
 
 def _test(args: argparse.Namespace) -> int:

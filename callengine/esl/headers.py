@@ -12,7 +12,6 @@ U+FFFD.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -21,11 +20,11 @@ from typing import Any, Final, NamedTuple, cast
 from urllib.parse import unquote_to_bytes
 
 import msgspec
-import orjson
 
 from callengine.calls import facts
 from callengine.calls.facts import ChannelFact, Fact, Heartbeat, JobAnswered, Micros, SwitchShutdown
 from callengine.errors import MalformedEvent
+from callengine.esl.jsons import load_object
 
 _HEADERS: Final[dict[str, str]] = {
     "uuid": "Unique-ID",
@@ -273,11 +272,11 @@ class Translator:
                 try:
                     decoded = reader.decode(body)
                 except (msgspec.MsgspecError, UnicodeDecodeError):
-                    return self.headers(_load(body))
+                    return self.headers(load_object(body, "event body"))
                 return reader.finish(decoded)
             if name.isalnum() or name.replace(b"_", b"").isalnum():
                 return None
-        return self.headers(_load(body))
+        return self.headers(load_object(body, "event body"))
 
     def plain(self, body: bytes) -> Fact | None:
         """The fact that a plain event states. Values are URL-encoded; a body follows behind an inner Content-Length.
@@ -300,22 +299,6 @@ class Translator:
         except msgspec.MsgspecError as error:
             raise MalformedEvent(f"{name}: {error}") from None
         return reader.finish(decoded)
-
-
-def _load(body: bytes) -> dict[str, Any]:
-    text = body.decode("utf-8", "replace")
-    try:
-        headers = orjson.loads(text)
-    except ValueError as error:
-        if "\\u" not in text:
-            raise MalformedEvent(f"event body is no JSON: {error}") from None
-        try:
-            headers = json.loads(text)  # takes half a surrogate pair, as orjson does not
-        except (ValueError, RecursionError):
-            raise MalformedEvent(f"event body is no JSON: {error}") from None
-    if not isinstance(headers, dict):
-        raise MalformedEvent("event body is no JSON object")
-    return headers
 
 
 def _text(value: Any) -> str:

@@ -7,17 +7,14 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Callable
 from pathlib import Path
-from typing import Final, TypeVar, cast
+from typing import Final
 
-import gevent
 from gevent.threadpool import ThreadPool
 
 from callengine.errors import RecordingUnreadable
 from callengine.recordings.paths import Folders
-
-T = TypeVar("T")
+from callengine.recordings.threads import run_in, within
 
 THREADS: Final = 4
 OPEN_TIMEOUT_S: Final = 10.0
@@ -89,33 +86,13 @@ class Reading:
             descriptor, status = self._folders.open_same(path, sha256, hashing=hashing)
             return OpenFile(descriptor, status, self._threads, fixed=sha256 is not None)
 
-        timeout = gevent.Timeout(timeout_s)
-        with timeout:
-            try:
-                return run_in(threads, work)
-            except gevent.Timeout as error:
-                if error is not timeout:
-                    raise
-                raise RecordingUnreadable(path, f"no answer from the disk within {timeout_s:g} s") from None
+        try:
+            return within(timeout_s, threads, work)
+        except TimeoutError as error:
+            raise RecordingUnreadable(path, str(error)) from None
 
     def close(self) -> None:
         """Lets the threads end, those that are at work not awaited."""
         for threads in (self._threads, self._hashing):
             if not len(threads):
                 threads.kill()
-
-
-def run_in(threads: ThreadPool, work: Callable[[], T]) -> T:
-    """What ``work`` returns or raises in a native thread. An error is handed over as a value: one that is raised in a
-    pool's thread is also printed on standard error."""
-
-    def outcome() -> tuple[T | None, BaseException | None]:
-        try:
-            return work(), None
-        except BaseException as error:  # noqa: BLE001  raised again where it is waited for
-            return None, error
-
-    value, error = cast(tuple[T, BaseException | None], threads.spawn(outcome).get())
-    if error is not None:
-        raise error
-    return value

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import gevent
 from gevent.threadpool import ThreadPool
-
-from callengine.recordings.reading import run_in
 
 T = TypeVar("T")
 
@@ -25,3 +23,19 @@ def within(timeout_s: float, threads: ThreadPool, work: Callable[[], T]) -> T:
             if error is not timeout:
                 raise
             raise TimeoutError(f"no answer from the disk within {timeout_s:g} s") from None
+
+
+def run_in(threads: ThreadPool, work: Callable[[], T]) -> T:
+    """What ``work`` returns or raises in a native thread. An error is handed over as a value: one that is raised in a
+    pool's thread is also printed on standard error."""
+
+    def outcome() -> tuple[T | None, BaseException | None]:
+        try:
+            return work(), None
+        except BaseException as error:  # noqa: BLE001  raised again where it is waited for
+            return None, error
+
+    value, error = cast(tuple[T, BaseException | None], threads.spawn(outcome).get())
+    if error is not None:
+        raise error
+    return value

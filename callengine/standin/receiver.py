@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import json
 import random
-import signal
 import sys
 import threading
 import time
@@ -21,6 +20,8 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Final
+
+from callengine.standin.serving import serve
 
 _MAX_BODY: Final = 4 << 20
 _REMEMBERED: Final = 100_000
@@ -178,17 +179,9 @@ def main(argv: list[str] | None = None) -> int:
     except (OSError, ValueError) as error:
         sys.stderr.write(f"the receiver cannot start: {error}\n")
         return 1
-    signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown, daemon=True).start())
-    host, port = server.server_address[:2]
-    sys.stdout.write(f"webhook receiver at http://{host!s}:{port}\n")
-    sys.stdout.flush()
     try:
-        server.serve_forever(poll_interval=0.1)
-    except KeyboardInterrupt:
-        pass
+        serve(server, "webhook receiver", book.stopping)
     finally:
-        book.stopping.set()
-        server.server_close()
         book.close()
     return 0
 

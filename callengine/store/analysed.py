@@ -137,7 +137,7 @@ def select(db: peewee.Database, wanted: Wanted, limit: int) -> list[Selected]:
 
 
 def _where(db: peewee.Database, wanted: Wanted) -> tuple[str, list[Any]]:
-    pack = rows.id_for("postgres" if sql.is_postgres(db) else "sqlite")
+    pack = rows.id_for(sql.kind_of(db))
     parts: list[str] = []
     values: list[Any] = []
     if wanted.call_ids:
@@ -175,7 +175,7 @@ def recording_ready(db: peewee.Database, call_id: str, now_us: int) -> bool:
     """For the transaction in which a recording turned ready: queues the call again if its analysis ended with nothing
     to send, since the file came late. Whatever else was found is not paid for again. Returns whether it did.
     """
-    key = rows.id_for("postgres" if sql.is_postgres(db) else "sqlite")(call_id)
+    key = rows.packed(db, call_id)
     row = sql.run(db, "SELECT due, status FROM analysis WHERE call_id = ?", (key,)).fetchone()
     if row is None or row[0] or row[1] not in LATE:
         return False
@@ -183,7 +183,7 @@ def recording_ready(db: peewee.Database, call_id: str, now_us: int) -> bool:
 
 
 def _again(db: peewee.Database, call_id: str, now_us: int) -> bool:
-    key = rows.id_for("postgres" if sql.is_postgres(db) else "sqlite")(call_id)
+    key = rows.packed(db, call_id)
     owner = sql.run(db, "SELECT tenant_id, node FROM call WHERE id = ?", (key,)).fetchone()
     if owner is None:
         return False

@@ -97,7 +97,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 def mark_pending(db: peewee.Database, call_ids: Sequence[str]) -> None:
     """Tells of calls whose row was just made that their analysis waits; of others nothing changes."""
-    pack = rows.id_for("postgres" if sql.is_postgres(db) else "sqlite")
+    pack = rows.id_for(sql.kind_of(db))
     text = f"UPDATE call SET analysis_status = '{Status.PENDING.value}' WHERE analysis_status IS NULL AND id"
     if sql.is_postgres(db):
         sql.query(db, f"{text} = ANY(%s::uuid[])", (list(call_ids),))
@@ -141,7 +141,7 @@ def candidates(db: peewee.Database, node: str, now_us: int, limit: int) -> list[
 
 def claim(db: peewee.Database, call_id: str, holder: str, node: str, now_us: int, lease_us: int) -> Job | None:
     """Takes the analysis of that call for ``lease_us``; None where somebody else was quicker, or it is not due."""
-    key = _pack(db, call_id)
+    key = rows.packed(db, call_id)
     # Whoever finds the row locked leaves it to the one who locked it, and waits for nobody.
     lock = " FOR UPDATE OF a SKIP LOCKED" if sql.is_postgres(db) else ""
     text = "SELECT a.run, a.attempts, a.unusable FROM analysis a JOIN call ON call.id = a.call_id WHERE a.call_id = ?"
@@ -157,7 +157,7 @@ def claim(db: peewee.Database, call_id: str, holder: str, node: str, now_us: int
     run, attempts, unusable = row
     call = tell.record_by_id(db, call_id)
     goal, dispositions = _campaign(db, call)
-    bound = sql.run(db, "SELECT ai_daily_spend_micros FROM tenant WHERE id = ?", (_pack(db, call.tenant_id),))
+    bound = sql.run(db, "SELECT ai_daily_spend_micros FROM tenant WHERE id = ?", (rows.packed(db, call.tenant_id),))
     return Job(
         call=call,
         holder=holder,
@@ -178,7 +178,7 @@ def playable(db: peewee.Database, call_id: str) -> tuple[Playable, ...]:
         "SELECT id, leg, path, coalesce(storage, 'disk'), object_key, coalesce(bytes, 0), coalesce(duration_ms, 0),"
         " channels, loudness_cb, sha256 FROM recording WHERE call_id = ? AND status = 'ready'"
         " ORDER BY coalesce(started_us, stopped_us, created_us), id",
-        (_pack(db, call_id),),
+        (rows.packed(db, call_id),),
     ).fetchall()
     names = Playable.__struct_fields__
     return tuple(Playable(**dict(zip(names, (text_of(row[0]), *row[1:]), strict=True))) for row in found)
@@ -188,7 +188,7 @@ def _campaign(db: peewee.Database, call: CallRecord) -> tuple[str | None, tuple[
     if call.campaign_id is None:
         return None, ()
     text = "SELECT goal, dispositions FROM campaign WHERE tenant_id = ? AND id = ?"
-    row = sql.run(db, text, (_pack(db, call.tenant_id), call.campaign_id)).fetchone()
+    row = sql.run(db, text, (rows.packed(db, call.tenant_id), call.campaign_id)).fetchone()
     if row is None:
         return None, ()
     codes = rows.decode_json(row[1]) if row[1] else []
@@ -201,7 +201,7 @@ def _campaign(db: peewee.Database, call: CallRecord) -> tuple[str | None, tuple[
 def renew(db: peewee.Database, job: Job, now_us: int, lease_us: int) -> bool:
     """Keeps the job for another while; False where it is another's by now."""
     text = "UPDATE analysis SET lease_us = ? WHERE call_id = ? AND holder = ? AND due"
-    return bool(sql.run(db, text, (now_us + lease_us, _pack(db, job.call_id), job.holder)).rowcount)
+    return bool(sql.run(db, text, (now_us + lease_us, rows.packed(db, job.call_id), job.holder)).rowcount)
 
 
 def reserve(
@@ -213,9 +213,9 @@ def reserve(
     been paid. ``settle`` puts the real cost in its place. Repeated with the same ``now_us`` it changes nothing, as
     where nobody knows whether it was committed.
     """
-    tenant = _pack(db, job.call.tenant_id)
+    tenant = rows.packed(db, job.call.tenant_id)
     mine = "SELECT 1 FROM analysis WHERE call_id = ? AND holder = ? AND due AND done_us = ? AND cost_micros >= ?"
-    if sql.run(db, mine, (_pack(db, job.call_id), job.holder, now_us, most_micros)).fetchone() is not None:
+    if sql.run(db, mine, (rows.packed(db, job.call_id), job.holder, now_us, most_micros)).fetchone() is not None:
         return True
     if bound_micros is not None:
         if sql.is_postgres(db):  # two engines must not both find the last room
@@ -226,7 +226,7 @@ def reserve(
         "UPDATE analysis SET cost_micros = CASE WHEN done_us >= ? THEN coalesce(cost_micros, 0) ELSE 0 END + ?,"
         " done_us = ? WHERE call_id = ? AND holder = ? AND due"
     )
-    values = (day_us, most_micros, now_us, _pack(db, job.call_id), job.holder)
+    values = (day_us, most_micros, now_us, rows.packed(db, job.call_id), job.holder)
     return bool(sql.run(db, text, values).rowcount)
 
 
@@ -237,19 +237,19 @@ def settle(db: peewee.Database, job: Job, reserved_micros: int, paid_micros: int
         "UPDATE analysis SET cost_micros = CASE WHEN coalesce(cost_micros, 0) > ? THEN cost_micros - ? ELSE 0 END + ?,"
         " spent_micros = spent_micros + ?, input_tokens = coalesce(input_tokens, 0) + ?,"
         " output_tokens = coalesce(output_tokens, 0) + ? WHERE call_id = ? AND holder = ?",
-        (reserved_micros, reserved_micros, paid_micros, paid_micros, *tokens, _pack(db, job.call_id), job.holder),
+        (reserved_micros, reserved_micros, paid_micros, paid_micros, *tokens, rows.packed(db, job.call_id), job.holder),
     )
 
 
 def spent_since(db: peewee.Database, tenant_id: str, day_us: int) -> int:
     """What a tenant's analyses cost since the day began (UTC), what is reserved for those at work included."""
     text = "SELECT coalesce(sum(cost_micros), 0) FROM analysis WHERE tenant_id = ? AND done_us >= ?"
-    return int(sql.run(db, text, (_pack(db, tenant_id), day_us)).fetchone()[0])
+    return int(sql.run(db, text, (rows.packed(db, tenant_id), day_us)).fetchone()[0])
 
 
 def began_upload(db: peewee.Database, job: Job, name: str) -> bool:
     """Notes the name under which something is about to be stored at Google's; False where the job is another's."""
-    key = _pack(db, job.call_id)
+    key = rows.packed(db, job.call_id)
     row = sql.run(
         db, "SELECT uploads FROM analysis WHERE call_id = ? AND holder = ? AND due", (key, job.holder)
     ).fetchone()
@@ -261,7 +261,7 @@ def began_upload(db: peewee.Database, job: Job, name: str) -> bool:
 
 def ended_upload(db: peewee.Database, call_id: str, name: str) -> None:
     """It is stored there no more; whoever holds the job."""
-    key = _pack(db, call_id)
+    key = rows.packed(db, call_id)
     row = sql.run(db, "SELECT uploads FROM analysis WHERE call_id = ?", (key,)).fetchone()
     if row is not None and name in (names := _uploads(row[0])):
         _set_uploads(db, key, [other for other in names if other != name])
@@ -302,7 +302,7 @@ def finish(db: peewee.Database, job: Job, outcome: Outcome, now_us: int) -> Stat
     columns = {**outcome.columns, "status": outcome.status.value, "error": outcome.error, "done_us": now_us}
     columns |= {"due": False, "holder": None, "lease_us": 0}
     names = ", ".join(f"{name} = ?" for name in columns)
-    key = _pack(db, job.call_id)
+    key = rows.packed(db, job.call_id)
     # What was paid on a day before stays there: done_us is of today from here on.
     cost = "cost_micros = CASE WHEN done_us < ? THEN 0 ELSE cost_micros END"
     values = (*columns.values(), now_us - now_us % _DAY_US, key)
@@ -341,7 +341,7 @@ def postpone(
         db,
         "UPDATE analysis SET status = ?, next_us = ?, attempts = ?, unusable = ?, error = ?, holder = NULL,"
         " lease_us = 0, sdk = coalesce(?, sdk), model = coalesce(?, model) WHERE call_id = ?",
-        (status.value, next_us, attempts, unusable, error, *(asked or (None, None)), _pack(db, job.call_id)),
+        (status.value, next_us, attempts, unusable, error, *(asked or (None, None)), rows.packed(db, job.call_id)),
     )
     tell.change(db, job.call_id, {"analysis_status": status.value})
     return True
@@ -389,18 +389,18 @@ def _holds(db: peewee.Database, job: Job) -> bool:
     """Whether the job is still its holder's; its row is locked from then on."""
     lock = " FOR UPDATE" if sql.is_postgres(db) else ""
     text = f"SELECT 1 FROM analysis WHERE call_id = ? AND holder = ? AND run = ? AND due{lock}"
-    return sql.run(db, text, (_pack(db, job.call_id), job.holder, job.run)).fetchone() is not None
+    return sql.run(db, text, (rows.packed(db, job.call_id), job.holder, job.run)).fetchone() is not None
 
 
 def _is_done(db: peewee.Database, job: Job, status: Status, now_us: int) -> bool:
     """Whether this very end of the run is in the row: a commit whose answer got lost is repeated."""
     text = "SELECT 1 FROM analysis WHERE call_id = ? AND run = ? AND NOT due AND status = ? AND done_us = ?"
-    return sql.run(db, text, (_pack(db, job.call_id), job.run, status.value, now_us)).fetchone() is not None
+    return sql.run(db, text, (rows.packed(db, job.call_id), job.run, status.value, now_us)).fetchone() is not None
 
 
 def _is_let_go(db: peewee.Database, job: Job, status: Status, next_us: int) -> bool:
     text = "SELECT 1 FROM analysis WHERE call_id = ? AND run = ? AND due AND holder IS NULL AND status = ?"
-    values = (_pack(db, job.call_id), job.run, status.value, next_us)
+    values = (rows.packed(db, job.call_id), job.run, status.value, next_us)
     return sql.run(db, f"{text} AND next_us = ?", values).fetchone() is not None
 
 
@@ -412,7 +412,7 @@ def _may_set_disposition(db: peewee.Database, call_id: str) -> bool:
     """Looked at under the lock of the call's row, so that an agent who sets it now is either seen or wins later."""
     lock = " FOR UPDATE" if sql.is_postgres(db) else ""
     text = f"SELECT disposition, disposition_by FROM call WHERE id = ?{lock}"
-    row = sql.run(db, text, (_pack(db, call_id),)).fetchone()
+    row = sql.run(db, text, (rows.packed(db, call_id),)).fetchone()
     return row is not None and (row[0] is None or row[1] == "ai")
 
 
@@ -424,7 +424,3 @@ def _told(db: peewee.Database, key: Any) -> dict[str, Any]:
     text = f"SELECT {', '.join(_TOLD)}, spent_micros, error FROM analysis WHERE call_id = ?"
     *values, spent, error = sql.run(db, text, (key,)).fetchone()
     return {**dict(zip(_TOLD, values, strict=True)), "cost_usd": spent / 1_000_000, "error": error}
-
-
-def _pack(db: peewee.Database, text: str) -> Any:
-    return rows.id_for("postgres" if sql.is_postgres(db) else "sqlite")(text)

@@ -39,7 +39,7 @@ def calls_of_channels(db: peewee.Database, node: str, fs_uuids: Collection[str])
 
 def records_of_channels(db: peewee.Database, node: str, fs_uuids: Collection[str]) -> dict[str, CallRecord]:
     """The rows of these channels' calls, by the channel's UUID."""
-    columns = rows.columns_for("postgres" if sql.is_postgres(db) else "sqlite")
+    columns = rows.columns_for(sql.kind_of(db))
     found = (rows.record_from(row) for row in _of_channels(db, columns, node, fs_uuids))
     return {record.fs_uuid: record for record in found}
 
@@ -65,7 +65,7 @@ def ended_channels(
 
     Calls are found by the time in their ids: one that lasted for more than two days is not.
     """
-    pack = rows.id_for("postgres" if sql.is_postgres(db) else "sqlite")
+    pack = rows.id_for(sql.kind_of(db))
     text = "::text" if sql.is_postgres(db) else ""
     first = after or _id_at(since_us // 1000 - _LONGEST_MS)
     found = sql.run(

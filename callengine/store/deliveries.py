@@ -235,7 +235,7 @@ def _head(row: Sequence[Any]) -> Head:
 
 def write(db: peewee.Database, endpoint_id: str, done: Sequence[Done], state: State | None) -> None:
     """Writes down what came of attempts. What was delivered meanwhile by another stays delivered."""
-    packed = _packed(db, endpoint_id)
+    packed = rows.packed(db, endpoint_id)
     _many(
         db,
         _DONE,
@@ -246,7 +246,7 @@ def write(db: peewee.Database, endpoint_id: str, done: Sequence[Done], state: St
         _ATTEMPT,
         [(d.at_us, d.duration_ms, d.http_status, d.error, d.response, packed, d.position) for d in done if d.tried],
     )
-    behind = [(d.next_us, packed, _packed(db, d.call_id), d.position) for d in done if d.status != "delivered"]
+    behind = [(d.next_us, packed, rows.packed(db, d.call_id), d.position) for d in done if d.status != "delivered"]
     _many(db, _BEHIND, behind)
     if state is not None:
         if state.forward_us is not None:
@@ -257,20 +257,16 @@ def write(db: peewee.Database, endpoint_id: str, done: Sequence[Done], state: St
 
 def settle(db: peewee.Database, endpoint_id: str, now_us: int) -> None:
     """Nothing of what is due can go: let it wait for the head of its call."""
-    sql.run(db, _SETTLE, (_packed(db, endpoint_id), now_us))
+    sql.run(db, _SETTLE, (rows.packed(db, endpoint_id), now_us))
 
 
 def expire(db: peewee.Database, endpoint_id: str, before_us: int, now_us: int, reason: str) -> int:
     """Gives up some of what has waited since before ``before_us``. Returns how many; as many as 1000."""
-    packed = _packed(db, endpoint_id)
+    packed = rows.packed(db, endpoint_id)
     found = sql.run(db, _EXPIRED, (packed, CHUNK)).fetchall()
     expired = [(now_us, reason, packed, position) for position, created_us in found if created_us < before_us]
     _many(db, _EXPIRE, expired)
     return len(expired)
-
-
-def _packed(db: peewee.Database, value: str) -> Any:
-    return rows.id_for("postgres" if sql.is_postgres(db) else "sqlite")(value)
 
 
 def _many(db: peewee.Database, text: str, batch: Sequence[Sequence[Any]]) -> None:

@@ -92,10 +92,6 @@ _BATCH: Final = 500
 _KEPT: Final = "r.status IN ('ready', 'failed') AND r.sha256 IS NOT NULL"
 
 
-def _packed(db: peewee.Database, value: str) -> Any:
-    return rows.id_for("postgres" if sql.is_postgres(db) else "sqlite")(value)
-
-
 def _row(values: Sequence[Any]) -> Recording:
     row = list(values)
     for at in _IDS:
@@ -109,7 +105,7 @@ def _select(db: peewee.Database, rest: str, values: Sequence[Any]) -> list[Recor
 
 
 def _unchanged(db: peewee.Database, row: Recording) -> tuple[Any, ...]:
-    return (_packed(db, row.id), row.status, row.stopped_us or 0, row.attempts)
+    return (rows.packed(db, row.id), row.status, row.stopped_us or 0, row.attempts)
 
 
 # -- which are to be looked at --------------------------------------------------------------------------------------
@@ -117,12 +113,12 @@ def _unchanged(db: peewee.Database, row: Recording) -> tuple[Any, ...]:
 
 def find(db: peewee.Database, recording_id: str) -> Recording | None:
     """The recording of that id, whoever's it is."""
-    return next(iter(_select(db, "WHERE r.id = ?", (_packed(db, recording_id),))), None)
+    return next(iter(_select(db, "WHERE r.id = ?", (rows.packed(db, recording_id),))), None)
 
 
 def of_call(db: peewee.Database, call_id: str) -> list[Recording]:
     """All recordings of a call, in order of time."""
-    return _select(db, "WHERE r.call_id = ? ORDER BY r.started_us, r.id", (_packed(db, call_id),))
+    return _select(db, "WHERE r.call_id = ? ORDER BY r.started_us, r.id", (rows.packed(db, call_id),))
 
 
 def stopped(db: peewee.Database, node: str, now_us: int, limit: int) -> list[Recording]:
@@ -204,7 +200,7 @@ def _is_told(files: list[dict[str, Any]], file: dict[str, Any]) -> bool:
 def _locked(db: peewee.Database, call_id: str) -> CallRecord:
     """The call, which nobody else changes until the transaction ends. Raises NoSuchCall."""
     if sql.is_postgres(db):
-        sql.run(db, "SELECT 1 FROM call WHERE id = ? FOR UPDATE", (_packed(db, call_id),)).fetchone()
+        sql.run(db, "SELECT 1 FROM call WHERE id = ? FOR UPDATE", (rows.packed(db, call_id),)).fetchone()
     return tell.record_by_id(db, call_id)
 
 
@@ -261,7 +257,7 @@ def calls_named(db: peewee.Database, node: str, uuids: Collection[str]) -> dict[
     for start in range(0, len(wanted), _BATCH):
         chunk = wanted[start : start + _BATCH]
         marks = ", ".join("?" * len(chunk))
-        for column, values in (("id", [_packed(db, u) for u in chunk]), ("fs_uuid", chunk)):
+        for column, values in (("id", [rows.packed(db, u) for u in chunk]), ("fs_uuid", chunk)):
             text = f"SELECT id, tenant_id, fs_uuid, live FROM call WHERE node = ? AND {column} IN ({marks})"
             for call_id, tenant_id, fs_uuid, live in sql.run(db, text, (node, *values)).fetchall():
                 call = Named(id=text_of(call_id), tenant_id=text_of(tenant_id), fs_uuid=fs_uuid, live=bool(live))
@@ -275,9 +271,9 @@ def adopt(db: peewee.Database, node: str, call: Named, path: str, now_us: int, *
     if any(row.path == path for row in of_call(db, call.id)):
         return False
     recording_id = recording_id_of(call.id, call.fs_uuid, path)
-    packed, tenant = _packed(db, call.id), _packed(db, call.tenant_id)
+    packed, tenant = rows.packed(db, call.id), rows.packed(db, call.tenant_id)
     claim = (None, None, None, False, "stopped", 0, now_us, now_us)
-    rows.RECORDINGS.run(db, [(_packed(db, recording_id), packed, tenant, node, call.fs_uuid, path, *claim)])
+    rows.RECORDINGS.run(db, [(rows.packed(db, recording_id), packed, tenant, node, call.fs_uuid, path, *claim)])
     if analyses:
         rows.ANALYSES.run(db, [(packed, tenant, node, "pending", True, 1, 0, 0, now_us, 0, 0, now_us)])
         analyses_of.mark_pending(db, [call.id])
@@ -291,7 +287,7 @@ def lost(db: peewee.Database, node: str, since_us: int, after: str | None, limit
     values: list[Any] = [node, since_us, *LOST]
     if after is not None:
         where += " AND r.id > ?"
-        values.append(_packed(db, after))
+        values.append(rows.packed(db, after))
     return _select(db, f"{where} ORDER BY r.id LIMIT ?", (*values, limit))
 
 
@@ -324,7 +320,7 @@ def expired(
     (None: with those too); only a ``node``'s where one is given.
     """
     where = f"WHERE r.tenant_id = ? AND {_KEPT} AND r.looked_us < ?"
-    values: list[Any] = [_packed(db, tenant_id), before_us]
+    values: list[Any] = [rows.packed(db, tenant_id), before_us]
     if analyses_since_us is not None:
         where += (
             " AND NOT EXISTS (SELECT 1 FROM analysis AS a WHERE a.call_id = r.call_id AND a.due AND a.created_us >= ?)"
@@ -335,7 +331,7 @@ def expired(
         values.append(node)
     if after is not None:
         where += " AND (r.looked_us, r.id) > (?, ?)"
-        values += [after[0], _packed(db, after[1])]
+        values += [after[0], rows.packed(db, after[1])]
     return _select(db, f"{where} ORDER BY r.looked_us, r.id LIMIT ?", (*values, limit))
 
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import msgspec
+import peewee
 
 from callengine.calls.call import Call, Recording
 from callengine.calls.facts import Source
@@ -17,6 +18,7 @@ from callengine.calls.ids import event_id_of, recording_id_of
 from callengine.calls.leg import Note
 from callengine.calls.machine import Published
 from callengine.calls.record import CallRecord, StoredEvent, record_of
+from callengine.store import sql
 from callengine.store.schema import text_of
 from callengine.store.sql import Insert
 
@@ -105,6 +107,11 @@ ENGINES: Final = Insert(
 def id_for(kind: str) -> Callable[[str], Any]:
     """How an id is given to the driver: Postgres reads the text as a ``uuid``; SQLite gets its 16 bytes."""
     return _text if kind == "postgres" else _bytes
+
+
+def packed(db: peewee.Database, value: str) -> Any:
+    """The id, as the driver of the connection at hand wants it."""
+    return id_for(sql.kind_of(db))(value)
 
 
 def _text(value: str) -> str:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, Literal, cast
 
 import msgspec
 import peewee
@@ -50,6 +50,11 @@ class Insert:
 def is_postgres(db: peewee.Database) -> bool:
     """Which of the two it is."""
     return not isinstance(db, peewee.SqliteDatabase)
+
+
+def kind_of(db: peewee.Database) -> Literal["sqlite", "postgres"]:
+    """The same as ``Store.kind`` has it."""
+    return "postgres" if is_postgres(db) else "sqlite"
 
 
 def run(db: peewee.Database, text: str, values: Sequence[Any] = ()) -> Any:

@@ -37,7 +37,7 @@ def tell(
     ``changes``: by the names of ``rows.SIDE_FIELDS``. ``key`` makes the event's id: with a key that was told before,
     the changes are made and nothing is told. Returns whether it was told. Raises NoSuchCall.
     """
-    pack = rows.id_for("postgres" if sql.is_postgres(db) else "sqlite")
+    pack = rows.id_for(sql.kind_of(db))
     event_id = pack(event_id_of(call_id, key))
     outbox.lock(db)
     told = sql.run(db, "SELECT 1 FROM outbox WHERE id = ?", (event_id,)).fetchone() is not None
@@ -63,7 +63,7 @@ def change(db: peewee.Database, call_id: str, changes: Mapping[str, Any], *, cou
     """Sets columns of the call that are not the book's; ``count``: an event will tell of it. Raises NoSuchCall."""
     if unknown := set(changes).difference(rows.SIDE_FIELDS):
         raise ValueError(f"not to be changed from outside: {', '.join(sorted(unknown))}")
-    pack = rows.id_for("postgres" if sql.is_postgres(db) else "sqlite")
+    pack = rows.id_for(sql.kind_of(db))
     parts = [*(f"{name} = ?" for name in changes), f"side_seq = side_seq + {int(count)}"]
     values = [_json(value) if name == "files" else value for name, value in changes.items()]
     text = f"UPDATE call SET {', '.join(parts)} WHERE id = ?"
@@ -73,7 +73,7 @@ def change(db: peewee.Database, call_id: str, changes: Mapping[str, Any], *, cou
 
 def add_note(db: peewee.Database, call_id: str, note: Note) -> None:
     """An entry for the call's timeline, behind all that the book noted. The call's row is to be locked already."""
-    pack = rows.id_for("postgres" if sql.is_postgres(db) else "sqlite")
+    pack = rows.id_for(sql.kind_of(db))
     packed = pack(call_id)
     text = "SELECT max(n) FROM call_event WHERE call_id = ? AND n >= ?"
     last = sql.run(db, text, (packed, rows.FIRST_OUTSIDE_NOTE)).fetchone()[0]
@@ -82,7 +82,7 @@ def add_note(db: peewee.Database, call_id: str, note: Note) -> None:
 
 def record_by_id(db: peewee.Database, call_id: str) -> CallRecord:
     """The call as it stands, whoever's it is. Raises NoSuchCall."""
-    kind = "postgres" if sql.is_postgres(db) else "sqlite"
+    kind = sql.kind_of(db)
     text = f"SELECT {rows.columns_for(kind)} FROM call WHERE id = ?"
     row = sql.run(db, text, (rows.id_for(kind)(call_id),)).fetchone()
     if row is None:

@@ -14,7 +14,7 @@ from callengine.ai.prompt import PROMPT_VERSION
 from callengine.ai.sdk import Answer, Ask, Uploads
 from callengine.ai.worker import Analyst
 from callengine.errors import BucketError, RecordingMissing
-from callengine.store import analyses, sql
+from callengine.store import analyses, rows, sql
 from callengine.store.analysed import again
 from callengine.store.analyses import Status
 from callengine.store.database import Store
@@ -428,7 +428,7 @@ def test_a_run_that_sends_nothing_leaves_the_cost_to_its_day(make: Make) -> None
 
 
 def packed(db: Any, call: Any) -> Any:
-    return analyses._pack(db, call.id)
+    return rows.packed(db, call.id)
 
 
 # -- the agent, and other engines ------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import peewee
 import pytest
 
 from callengine.calls.call import Call
-from callengine.store import analyses, sql
+from callengine.store import analyses, rows, sql
 from callengine.store.analysed import NEVER, AnalysisReads, Wanted, again, recording_ready, select
 from callengine.store.analyses import FINAL, WAITING, Job, Outcome, Status
 from callengine.store.database import Store
@@ -423,7 +423,7 @@ def test_a_lease_from_before_a_clock_was_set_back_holds_nobody_up(writer: Writer
 
 
 def schema_id(db: peewee.Database, call: Call) -> Any:
-    return analyses._pack(db, call.id)
+    return rows.packed(db, call.id)
 
 
 def test_again_is_another_run_and_keeps_what_was_found(store: Store, writer: Writer, do: Do, reads: Reads) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import signal
 import sys
 import tempfile
-import threading
 from pathlib import Path
 
 from callengine.standin.gemini import behaviours
@@ -14,6 +12,7 @@ from callengine.standin.gemini.files import Files
 from callengine.standin.gemini.journal import Journal
 from callengine.standin.gemini.server import Server
 from callengine.standin.gemini.service import Service
+from callengine.standin.serving import serve
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -42,17 +41,7 @@ def main(argv: list[str] | None = None) -> int:
         except OSError as error:
             sys.stderr.write(f"cannot listen on {given.host}:{given.port}: {error.strerror or error}\n")
             return 1
-        signal.signal(signal.SIGTERM, lambda *_: threading.Thread(target=server.shutdown, daemon=True).start())
-        host, port = server.server_address[:2]
-        sys.stdout.write(f"stand-in for Gemini (not Google's) at http://{host!s}:{port}\n")
-        sys.stdout.flush()
-        try:
-            server.serve_forever(poll_interval=0.1)
-        except KeyboardInterrupt:
-            pass
-        finally:
-            service.stopping.set()
-            server.server_close()
+        serve(server, "stand-in for Gemini (not Google's)", service.stopping)
     return 0
 
 
