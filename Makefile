@@ -1,6 +1,7 @@
 # make demo    the daemon, a switch to watch, and live calls: the two-minute tour
 # make test    everything that has to hold: check, then the tests
-# make check   style and types
+# make check   style, types, and whether a dependency is known to be vulnerable
+# make audit   the last of these alone
 # make bench   the measurements in benchmarks/
 # make lock    requirements.lock anew, from pyproject.toml
 # make clean   what these commands left behind
@@ -33,7 +34,7 @@ FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11; 
 	exit 1; \
 	fi
 
-.PHONY: help demo test check bench lock clean venv
+.PHONY: help demo test check audit bench lock clean venv
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -48,6 +49,10 @@ check: venv
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	@$(BIN)/python tests/audit.py
+
+audit: venv
+	@$(BIN)/python tests/audit.py
 
 bench: venv
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file"; done

@@ -32,6 +32,7 @@ class Counts:
         self.seconds = Histogram(
             "callengine_analysis_seconds", "How long asking took, uploads included.", buckets=_SECONDS, registry=r
         )
+        self.set_aside = metrics.poison.labels("job")
         for status in sorted(FINAL):
             self.results.labels(status.value)
         for why in PUT_OFF:

@@ -35,6 +35,7 @@ from callengine.store.analyses import Job, Outcome, Status
 from callengine.store.clock import clock_us
 from callengine.store.database import Store
 from callengine.store.entities import Executes
+from callengine.store.quarantined import GONE_WRONG
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class Analyst:
         node: Callable[[], str],
         holder: str,
         now_us: Callable[[], int] = clock_us,
+        monotonic: Callable[[], float] = time.monotonic,
         lease_s: float = LEASE_S,
         poll_s: float = POLL_S,
     ) -> None:
@@ -94,7 +96,7 @@ class Analyst:
         self._counts = counts
         self._node = node
         self._holder = holder.replace("@", "-")
-        self._now_us = now_us
+        self._now_us, self._monotonic = now_us, monotonic
         self._lease_us = int(lease_s * 1_000_000)
         self._renew_every_s = lease_s / 3
         self._poll_s = poll_s
@@ -102,7 +104,9 @@ class Analyst:
         self._work = Event()
         self._taking = BoundedSemaphore(1)
         self._found: deque[str] = deque()
-        self._paused_until_us = 0
+        self._paused_until_s = 0.0
+        # Whatever the leases say: a clock that was set makes them look as if they had expired.
+        self._at_work: set[str] = set()
         self._took_back_for = ""
         self._leftovers_at = -LEFTOVERS_EVERY_S
         self._stop = Event()
@@ -135,7 +139,10 @@ class Analyst:
         """One job, if there is one. Raises StoreUnavailable."""
         job = self._take()
         if job is not None:
-            self._analyse(job)
+            try:
+                self._analyse(job)
+            finally:
+                self._at_work.discard(job.call_id)
         return job is not None
 
     def run_upkeep(self) -> None:
@@ -183,14 +190,15 @@ class Analyst:
             # Whatever comes of this look: who was nudged waits for the next nudge, and does not look in a hot loop.
             self._work.clear()
             now_us, node = self._now_us(), self._node()
-            if not node or self._stop.is_set() or now_us < self._paused_until_us:
+            if not node or self._stop.is_set() or self._monotonic() < self._paused_until_s:
                 return None
             if not self._found:
                 self._found.extend(self._read(lambda db: self._candidates(db, node, now_us)))
             while self._found:
                 call_id = self._found.popleft()
-                job = self._claimed(call_id, node, now_us)
+                job = None if call_id in self._at_work else self._claimed(call_id, node, now_us)
                 if job is not None:
+                    self._at_work.add(call_id)
                     if self._found:
                         self._work.set()
                     return job
@@ -342,7 +350,7 @@ class Analyst:
     def _pause_s(self, fault: Transient, attempts: int) -> float:
         """As long as the answer asks, then everybody waits, since it is about the key; else longer each time."""
         if fault.retry_after_s is not None:
-            self._paused_until_us = max(self._paused_until_us, self._now_us() + int(fault.retry_after_s * 1_000_000))
+            self._paused_until_s = max(self._paused_until_s, self._monotonic() + fault.retry_after_s)
             return fault.retry_after_s + random.uniform(0, 1 + fault.retry_after_s / 10)  # noqa: S311  jitter
         grown = self._settings.backoff_min_s * _BACKOFF_FACTOR ** (attempts - 1)
         return min(float(grown), self._settings.backoff_max_s) * random.uniform(0.75, 1)  # noqa: S311  jitter
@@ -394,6 +402,8 @@ class Analyst:
             self.nudge()  # a recording came late
             return
         self._counts.results.labels(outcome.status.value).inc()
+        if outcome.status in GONE_WRONG:
+            self._counts.set_aside.inc()
         if paid is not None:
             self._counts.paid(paid.input_tokens, paid.output_tokens, paid.micros)
 

@@ -8,13 +8,12 @@ its ``err-log-dir``. The route is there only if ``cdr.http_secret`` is set, and 
 from __future__ import annotations
 
 import hmac
-import threading
 from typing import Final
 
 from flask import Response, request
 
+from callengine.api.brake import Patience
 from callengine.api.frame import Frame
-from callengine.api.keys import Brake
 from callengine.api.problems import Refusal
 
 # With ``encode``, and with ``encode`` as base64.
@@ -29,16 +28,17 @@ _RETRY_AFTER_S: Final = "5"
 def add_cdr_route(frame: Frame) -> None:
     """Adds it, where CDRs are taken over HTTP at all."""
     services, chosen = frame.services, frame.services.settings.cdr
-    secret = chosen.http_secret.get_secret_value()
     inbox = services.cdr
-    if inbox is None or not secret:
+    if inbox is None or not chosen.http_secret.get_secret_value():
         return
-    expected = f"{chosen.http_user}:{secret}".encode()
-    brake = _Guard(frame)
+    patience = Patience(max_waiting=_MAX_WAITING, now=services.monotonic_s, sleep=services.sleep)
 
     def take_cdr() -> Response:
-        if not _is_admitted(expected):
-            brake.failed(request.remote_addr or "")
+        address = request.remote_addr or ""
+        patience.check(address)
+        # Read each time: both may be changed while we run.
+        if not _is_admitted(f"{chosen.http_user}:{chosen.http_secret.get_secret_value()}".encode()):
+            patience.failed(address)
             raise Refusal(401, "unauthorized", "this needs the user and password of cdr.http_…", headers=_CHALLENGE)
         if request.mimetype not in _TYPES or request.headers.get("Content-Encoding", "identity") != "identity":
             raise Refusal(415, "unsupported-media-type", "the request's body must be a record of mod_json_cdr")
@@ -59,36 +59,12 @@ def add_cdr_route(frame: Frame) -> None:
 
 def _is_admitted(expected: bytes) -> bool:
     """Whether ``Authorization`` has user and password (RFC 7617), compared in a time that does not tell how far."""
-    given = request.authorization
+    try:
+        given = request.authorization
+    except ValueError:  # werkzeug decodes it, and stumbles over what is not ASCII
+        given = None
     if given is None or given.type != "basic" or given.username is None or given.password is None:
         presented = b""
     else:
         presented = f"{given.username}:{given.password}".encode("utf-8", "surrogateescape")
     return hmac.compare_digest(presented, expected)
-
-
-class _Guard:
-    """Each further failure from one address waits longer; few wait at once."""
-
-    def __init__(self, frame: Frame) -> None:
-        self._services = frame.services
-        self._brake = Brake()
-        self._lock = threading.Lock()
-        self._waiting = 0
-
-    def failed(self, address: str) -> None:
-        """Waits, or raises ``Refusal`` (429)."""
-        delay_s = self._brake.failed(address, self._services.monotonic_s())
-        if not delay_s:
-            return
-        with self._lock:
-            if self._waiting >= _MAX_WAITING:
-                raise Refusal(
-                    429, "too-many-failures", "too many requests with a wrong password", headers={"Retry-After": "2"}
-                )
-            self._waiting += 1
-        try:
-            self._services.sleep(delay_s)
-        finally:
-            with self._lock:
-                self._waiting -= 1

@@ -1,4 +1,4 @@
-"""Who asks: bearer keys, a short memory of them, and the brake on those that guess.
+"""Who asks: bearer keys, and a short memory of them.
 
 A key that was found is remembered for ``KNOWN_S``, by its hash: so a read costs one query, and a revoked key works so
 long at most. Wrong keys are not remembered, but each further one from the same address waits longer for its answer.
@@ -14,6 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable
 
+from callengine.api.brake import Patience
 from callengine.api.problems import Refusal
 from callengine.api.services import ApiKey, Keys
 
@@ -21,42 +22,9 @@ KNOWN_S = 5.0
 MAX_KNOWN = 1024
 MAX_KEY_LENGTH = 256
 
-FREE_FAILURES = 5
-FORGIVEN_AFTER_S = 60.0
-FIRST_DELAY_S = 0.1
-LONGEST_DELAY_S = 2.0
-MAX_ADDRESSES = 4096
-
-
-class Brake:
-    """Counts failures by address, and says how long the next answer has to wait. Bounded; ``now`` is passed in."""
-
-    def __init__(self, max_addresses: int = MAX_ADDRESSES) -> None:
-        self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        self._max = max_addresses
-        self._lock = threading.Lock()
-
-    def failed(self, address: str, now: float) -> float:
-        """Notes a failure. Seconds to wait before answering it."""
-        with self._lock:
-            count, last = self._failures.pop(address, (0, now))
-            count = 1 if now - last > FORGIVEN_AFTER_S else count + 1
-            self._failures[address] = (count, now)
-            while len(self._failures) > self._max:
-                self._failures.popitem(last=False)
-        beyond = count - FREE_FAILURES
-        return 0.0 if beyond <= 0 else min(FIRST_DELAY_S * 2.0 ** min(beyond - 1, 16), LONGEST_DELAY_S)
-
-    def __len__(self) -> int:
-        return len(self._failures)
-
 
 class Gate:
-    """Finds the key of a request, or refuses the request.
-
-    At most ``max_waiting`` refusals wait at once, so that a flood of guesses cannot take all the places of the server;
-    the rest is answered 429 at once.
-    """
+    """Finds the key of a request, or refuses the request. At most ``max_waiting`` refusals wait at once (``brake``)."""
 
     def __init__(
         self,
@@ -68,12 +36,9 @@ class Gate:
     ) -> None:
         self._keys = keys
         self._now = now
-        self._sleep = sleep
-        self._brake = Brake()
+        self._patience = Patience(max_waiting=max_waiting, now=now, sleep=sleep)
         self._known: OrderedDict[bytes, tuple[ApiKey, float]] = OrderedDict()
         self._lock = threading.Lock()
-        self._max_waiting = max_waiting
-        self._waiting = 0
 
     def admit(self, authorization: str | None, address: str, scope: str) -> ApiKey:
         """The key that ``Authorization`` names, if it has ``scope``; raises ``Refusal`` (401, 403, 429)."""
@@ -82,7 +47,7 @@ class Gate:
             raise unauthorized()
         key = self.find(presented)
         if key is None:
-            self._delay(address)
+            self.guessed(address)
             raise unauthorized()
         if scope not in key.scopes:
             raise Refusal(403, "missing-scope", f"this key lacks the scope {scope}", extra={"scope": scope})
@@ -107,21 +72,9 @@ class Gate:
                     self._known.popitem(last=False)
         return key
 
-    def _delay(self, address: str) -> None:
-        delay_s = self._brake.failed(address, self._now())
-        if not delay_s:
-            return
-        with self._lock:
-            if self._waiting >= self._max_waiting:
-                raise Refusal(
-                    429, "too-many-failures", "too many requests with a wrong key", headers={"Retry-After": "2"}
-                )
-            self._waiting += 1
-        try:
-            self._sleep(delay_s)
-        finally:
-            with self._lock:
-                self._waiting -= 1
+    def guessed(self, address: str) -> None:
+        """Waits after a wrong key, longer each time; raises ``Refusal`` (429)."""
+        self._patience.failed(address)
 
 
 def bearer(authorization: str | None) -> str | None:

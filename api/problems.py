@@ -30,6 +30,8 @@ from callengine.errors import (
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:problem-type:callengine:"
 STORE_RETRY_AFTER_S = 5
+MAX_FAULTS = 100
+"""So many are told: an answer must not be many times as long as what was asked."""
 
 _TITLES = {413: "Content Too Large", 422: "Unprocessable Content"}
 _TARGET_TYPES = frozenset({"agent", "queue", "extension", "application", "park", "call"})
@@ -80,7 +82,8 @@ def fault(place: str, *way: str | int, msg: str) -> Fault:
 def invalid(errors: Sequence[Fault]) -> Refusal:
     """400: the request does not have the form that it must have."""
     places = sorted({str(error["loc"][0]) for error in errors})
-    return Refusal(400, "invalid-request", f"the request's {' and '.join(places)} cannot be used", errors=errors)
+    detail = f"the request's {' and '.join(places)} cannot be used"
+    return Refusal(400, "invalid-request", detail, errors=errors[:MAX_FAULTS])
 
 
 def invalid_by(place: str, error: ValidationError) -> Refusal:

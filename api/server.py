@@ -104,6 +104,9 @@ class Handler(WSGIHandler):
         if self._abandoned:
             self._linger()
             return None
+        if isinstance(result, tuple) and result[0] == "414":  # pywsgi's own answer has no body
+            self.close_connection = True
+            return _unread(414, "the request's address is too long")
         return result
 
     def _renew_deadline(self) -> None:
@@ -241,9 +244,7 @@ class Handler(WSGIHandler):
             status, fact = 431, "the request's headers are too large"
         log.debug("%s sent what is no request (%s)", self._peer(), type(ex).__name__)
         self.command = self.path = None  # they may be the last request's
-        response = Refusal(status, "unreadable-request", fact).response()
-        head = f"HTTP/1.1 {response.status}\r\nContent-Type: {MEDIA_TYPE}\r\nConnection: close\r\n"
-        return str(status), f"{head}Content-Length: {len(response.data)}\r\n\r\n".encode() + response.data
+        return _unread(status, fact)
 
     def _linger(self) -> None:
         """Lets the peer read our answer before it learns that we do not read on (else the reset may overtake it)."""
@@ -283,6 +284,13 @@ class Handler(WSGIHandler):
     @staticmethod
     def _printable(text: str) -> str:
         return "".join(c if c.isascii() and c.isprintable() else "?" for c in text[:MAX_LOGGED])
+
+
+def _unread(status: int, fact: str) -> tuple[str, bytes]:
+    """A problem as bytes, for what never became a request."""
+    response = Refusal(status, "unreadable-request", fact).response()
+    head = f"HTTP/1.1 {response.status}\r\nContent-Type: {MEDIA_TYPE}\r\nConnection: close\r\n"
+    return str(status), f"{head}Content-Length: {len(response.data)}\r\n\r\n".encode() + response.data
 
 
 class ApiServer(WSGIServer):

@@ -7,9 +7,11 @@ of the host application's, so that the document is the same wherever the bluepri
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import parse_qsl
 
 import flask
 import orjson
@@ -29,6 +31,8 @@ from callengine.api.shown import Problem
 
 JSON = "application/json"
 BEARER = "key"
+MAX_PARAMETERS = 64
+"""In a query string, of whatever names."""
 
 _FAULTS = {
     400: "The request does not have the form that it must have; `errors` says where.",
@@ -198,11 +202,18 @@ class StrictFlask(FlaskPlugin):
 
 
 def _read_query(request: Any) -> dict[str, str]:
-    given = dict(request.args.lists())
-    repeated = [name for name, values in given.items() if len(values) > 1]
-    if repeated:
-        raise invalid([fault("query", name, msg="must be given once") for name in repeated])
-    return {name: values[0] for name, values in given.items()}
+    """As werkzeug does, which fails where what is no UTF-8 is not percent-encoded, and knows no bound."""
+    try:
+        pairs = parse_qsl(request.query_string.decode(), keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
+    except UnicodeDecodeError:
+        raise invalid([fault("query", msg="is no UTF-8")]) from None
+    except ValueError:
+        raise invalid([fault("query", msg=f"must not have more than {MAX_PARAMETERS} parameters")]) from None
+    given = dict(pairs)
+    if len(given) < len(pairs):
+        times = Counter(name for name, _ in pairs)
+        raise invalid([fault("query", name, msg="must be given once") for name, n in times.items() if n > 1])
+    return given
 
 
 def _read_body(request: Any, model: type[Body], max_bytes: int) -> Any:

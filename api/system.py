@@ -5,15 +5,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 from typing import Any
 
 import orjson
 from flask import Response, request
 
+from callengine.api.brake import Patience
 from callengine.api.docs import PAGE_HEADERS, docs_page, front_page
 from callengine.api.frame import Frame, answer
 from callengine.api.keys import bearer, same_secret, unauthorized
+from callengine.api.problems import Refusal
 from callengine.api.services import ApiKey
 from callengine.api.shown import Ready
 from callengine.api.spec import JSON, Answers, document
@@ -21,6 +24,7 @@ from callengine.errors import StoreError
 
 _TEXT = "text/plain; charset=utf-8"
 METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_MAX_WAITING = 4
 _FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
 
 
@@ -39,14 +43,20 @@ def _from_this_machine() -> bool:
 def add_system_routes(frame: Frame) -> None:
     """``/livez``, ``/readyz``, ``/metrics``."""
     services = frame.services
-    metrics_token = services.settings.metrics.token.get_secret_value()
+    patience = Patience(max_waiting=_MAX_WAITING, now=services.monotonic_s, sleep=services.sleep)
 
     def key_of_request() -> ApiKey | None:
         presented = bearer(request.headers.get("Authorization"))
+        if presented is None:
+            return None
         try:
-            return frame.gate.find(presented) if presented else None
+            key = frame.gate.find(presented)
         except StoreError:
             return None  # readiness has to be told just then
+        if key is None:
+            with contextlib.suppress(Refusal):  # likewise, where too many wait
+                frame.gate.guessed(request.remote_addr or "")
+        return key
 
     @frame.open_route("/livez", answers=Answers(200, None, text="text/plain"))
     def livez() -> Response:
@@ -64,14 +74,19 @@ def add_system_routes(frame: Frame) -> None:
             return answer({"ready": readiness.ready, "parts": dict(readiness.parts)}, status=status)
         return Response("ready\n" if readiness.ready else "unready\n", status=status, content_type=_TEXT)
 
-    @frame.open_route("/metrics", answers=Answers(200, None, faults=(401,), text="text/plain"))
+    @frame.open_route("/metrics", answers=Answers(200, None, faults=(401, 429), text="text/plain"))
     def metrics() -> Response:
         """Prometheus metrics
 
         Open to this machine; from elsewhere it takes `metrics.token` as a bearer token."""
         if not _from_this_machine():
+            address = request.remote_addr or ""
+            patience.check(address)
             presented = bearer(request.headers.get("Authorization"))
+            metrics_token = services.settings.metrics.token.get_secret_value()  # read again on SIGHUP
             if not metrics_token or presented is None or not same_secret(presented, metrics_token):
+                if presented is not None:
+                    patience.failed(address)
                 raise unauthorized()
         return Response(services.metrics(), content_type=METRICS_TYPE)
 

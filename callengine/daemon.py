@@ -20,6 +20,7 @@ from gevent.event import Event
 from callengine.api.blueprint import create_app
 from callengine.api.server import ApiServer
 from callengine.api.services import Readiness, Services
+from callengine.calls.view import iso
 from callengine.cdr.service import Cdrs
 from callengine.config.settings import Settings
 from callengine.engine import Engine, Storage
@@ -30,6 +31,10 @@ from callengine.metrics import Metrics
 from callengine.notify import Notifier
 from callengine.originate.control import Control
 from callengine.originate.rulebook import Rulebook
+from callengine.quarantine import segments_aside
+from callengine.recordings.signing import signer_of
+from callengine.reloading import Reloader
+from callengine.retries import Retries
 from callengine.store.accounts import Accounts
 from callengine.store.analysed import AnalysisReads
 from callengine.store.database import Store, open_database
@@ -48,16 +53,21 @@ log = logging.getLogger(__name__)
 # The hub shares the interpreter with the threads of reads and writes; at the default of 5 ms it would wait for them.
 _SWITCH_INTERVAL_S = 0.0005
 _STATUS_EVERY_S = 5.0
+_DAY_US = 86_400_000_000
 _CHECK_EVERY_S = 5.0
 _HUB_LOOK_S = 0.05
+# All of it: well within the TimeoutStopSec of the systemd unit.
+_STOP_S = 35.0
 _STOP_ENGINE_S = 5.0
-_STOP_WRITER_S = 15.0
 _STOP_SERVER_S = 3.0
 _STOP_REST_S = 3.0
 
 
-def run(settings: Settings) -> int:
-    """The whole daemon, until SIGTERM or SIGINT. Returns the exit code: 0, or the supervisor's where a part gave up."""
+def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
+    """The whole daemon, until SIGTERM or SIGINT. Returns the exit code: 0, or the supervisor's where a part gave up.
+
+    ``read`` reads the settings again, upon SIGHUP, and raises ConfigurationError; without it they stay as they are.
+    """
     _prepare(settings)
     notifier = Notifier(os.environ)
     metrics = Metrics()
@@ -86,6 +96,8 @@ def run(settings: Settings) -> int:
     control = Control(engine, engine.originator, settings, reads, rulebook=rulebook)
     engine.recorder = control.recorder(metrics)
     cdrs = Cdrs(settings, engine, store, writer, metrics)
+    retries = _retries(settings, engine, store, writer, reads, cdrs, metrics)
+    writer.on_set_aside = retries.refused
     services = Services(
         settings=settings,
         reads=reads,
@@ -109,10 +121,19 @@ def run(settings: Settings) -> int:
     engine.start()
     supervisor.spawn("stream", feed.run)
     followup.start(supervisor)
+    supervisor.spawn("retries", retries.run)
     supervisor.spawn("hub", lambda: _keep_watching_the_hub(metrics))
     supervisor.spawn("status", lambda: _keep_telling(notifier, engine))
     if notifier.watchdog_interval_s:
         supervisor.spawn("watchdog", lambda: _keep_alive(notifier, notifier.watchdog_interval_s or 1.0))
+    reloader = Reloader(
+        settings,
+        read or (lambda: settings),
+        metrics,
+        notifier,
+        lambda changed: _on_reload(changed, settings, archive, rulebook, engine),
+    )
+    _reload_on_hangup(reloader, supervisor)
     log.info("serving on %s; event socket at %s", settings.http.public_url, settings.esl.address)
     notifier.ready(_status(engine))
     _freeze()
@@ -121,21 +142,30 @@ def run(settings: Settings) -> int:
     finally:
         notifier.stopping()
         log.info("stopping")
+        until = time.monotonic() + _STOP_S
         engine.stop(_STOP_ENGINE_S)
         feed.close()
         server.stop(_STOP_SERVER_S)
         followup.stop()
         engine.give_back()
-        writer.stop(_STOP_WRITER_S)
+        writer.stop(_writer_bound_s(until, writer, engine))
         supervisor.stop(_STOP_REST_S)
         cdrs.close()
+        engine.quarantine.close(_STOP_REST_S)
         archive.close()
         store.close()
         log.info("stopped; calls go on without us")
     return supervisor.failure.exit_code if supervisor.failure else 0
 
 
-def serve_reads(settings: Settings) -> int:
+def _writer_bound_s(until: float, writer: Writer, engine: Engine) -> float:
+    """How long what waits may take to be committed. What cannot be, since the database is away, is in the spool."""
+    if writer.reason is not None and engine.spool.status == "ok":
+        return _STOP_REST_S
+    return max(until - time.monotonic(), _STOP_REST_S)
+
+
+def serve_reads(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
     """The API's reads in a process of their own, until SIGTERM or SIGINT; it has no switch and writes nothing."""
     _prepare(settings)
     metrics = Metrics()
@@ -165,6 +195,14 @@ def serve_reads(settings: Settings) -> int:
     server.start()
     supervisor.spawn("check", check.run)
     supervisor.spawn("stream", feed.run)
+    reloader = Reloader(
+        settings,
+        read or (lambda: settings),
+        metrics,
+        Notifier(os.environ),
+        lambda changed: _on_reload(changed, settings, archive),
+    )
+    _reload_on_hangup(reloader, supervisor)
     log.info("serving reads on %s", settings.http.public_url)
     _freeze()
     try:
@@ -183,6 +221,27 @@ def _prepare(settings: Settings) -> None:
     set_up_logging(settings.log)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     settings.state.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+def _retries(
+    settings: Settings, engine: Engine, store: Store, writer: Writer, reads: Reads, cdrs: Cdrs, metrics: Metrics
+) -> Retries:
+    return Retries(
+        engine.quarantine,
+        segments_aside(engine.spool.directory),
+        engine.tracker,
+        engine.translator,
+        engine.replay,
+        store,
+        writer,
+        reads,
+        metrics,
+        lives=engine.lives,
+        suspect=engine.suspect,
+        opened=lambda: engine.opened,
+        cdr_inbox=cdrs.retried_to,
+        max_age_us=settings.cdr.since_days * _DAY_US,
+    )
 
 
 def _nudge(followup: FollowUp, feed: Feed) -> None:
@@ -217,6 +276,32 @@ def _stop_event() -> Event:
     return stop
 
 
+def _reload_on_hangup(reloader: Reloader, supervisor: Supervisor) -> None:
+    supervisor.spawn("reload", reloader.run)
+    gevent.signal_handler(signal.SIGHUP, reloader.ask)
+
+
+def _on_reload(
+    changed: frozenset[str],
+    settings: Settings,
+    archive: Archive,
+    rulebook: Rulebook | None = None,
+    engine: Engine | None = None,
+) -> None:
+    """Tells those that made something of a setting; whoever reads it from ``settings`` each time has it already."""
+    if any(name.startswith("log.") for name in changed):
+        set_up_logging(settings.log)
+    if changed & {"http.signing_key", "http.old_signing_keys", "recordings.url_ttl_s"}:
+        try:
+            archive.serving.sign_with(signer_of(settings))
+        except ConfigurationError as error:
+            log.error("recordings' links are signed as before: %s", error)
+    if rulebook is not None and "recordings.start" in changed:
+        rulebook.set_default(settings.recordings.start)
+    if engine is not None and any(name.startswith("originate.") for name in changed):
+        engine.originator.reconfigure()
+
+
 def _freeze() -> None:
     """What lives as long as the process need not be looked at by every collection."""
     gc.collect()
@@ -228,6 +313,7 @@ def _readiness(engine: Engine, writer: Writer) -> Readiness:
         "switch": engine.link.state.value,
         "waiting_for": engine.waiting_for or "nothing",
         "database": writer.reason or "ok",
+        "data_as_of": iso(engine.data_as_of) or "",
         "rows_waiting": str(writer.depth),
         "events_waiting": str(len(engine.intake)),
         "spool": engine.spool.status,

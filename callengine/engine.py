@@ -15,16 +15,19 @@ from gevent.event import Event
 from gevent.queue import Full, Queue
 
 from callengine.calls.book import Book, Timing
-from callengine.calls.call import Call, Told
+from callengine.calls.call import Call
 from callengine.calls.facts import Fact
+from callengine.calls.leg import Note
 from callengine.calls.machine import Rules
 from callengine.config.settings import Settings
-from callengine.errors import EslError, LeaseHeld, StoreError
+from callengine.errors import EslDisconnected, EslError, LeaseHeld, StoreError
+from callengine.esl import commands
 from callengine.esl.client import EslClient
 from callengine.esl.exchange import Loss, LossReason
 from callengine.esl.headers import SUBSCRIBED_EVENTS, Translator
 from callengine.esl.intake import IntakeQueue
 from callengine.esl.link import Link, LinkSettings, LinkState
+from callengine.gauges import add_gauges
 from callengine.metrics import Metrics
 from callengine.originate.originator import Originator
 from callengine.originate.recorder import Recorder
@@ -33,8 +36,9 @@ from callengine.reconcile import Reconciler
 from callengine.spool.replay import Replay
 from callengine.spool.segments import Spool
 from callengine.store.accounts import Accounts
+from callengine.store.faults import Trouble
 from callengine.store.holder import Holder
-from callengine.store.lease import Lease
+from callengine.store.lease import Fence, Lease
 from callengine.store.reads import Reads
 from callengine.store.writer import Writer
 from callengine.supervise import Supervisor
@@ -80,7 +84,7 @@ class Engine:
         self._supervisor = supervisor
         self._connected = Event()
         self._suspects: Queue[str] = Queue(maxsize=_MAX_SUSPECTS)
-        self._quarantine = Quarantine(settings.state.directory / "quarantine")
+        self.quarantine = Quarantine(settings.state.directory / "quarantine")
         self.variables = variables_of(settings.tracking)
         self.translator = Translator(self.variables)
         self.spool = Spool(
@@ -118,10 +122,17 @@ class Engine:
             on_over=lambda call: self.originator.on_over(call),
             on_answered=self._answered,
             on_suspect=self._suspect,
-            on_poison=self._quarantine.keep,
+            on_poison=lambda body, reason: self.quarantine.keep(body, reason, node=self.book.node),
             on_taken=self.spool.keep_fact,
         )
-        self._replay = Replay(self.spool, self.tracker, self.translator, storage.reads, full=lambda: self.writer.full)
+        self.replay = Replay(
+            self.spool,
+            self.tracker,
+            self.translator,
+            storage.reads,
+            full=lambda: self.writer.full,
+            on_set_aside=metrics.poison.labels("segment").inc,
+        )
         self.before_closing: Callable[[Callable[[], bool]], None] = lambda done: None
         """Called before calls are closed that the switch denies; may wait a while, until ``done()``, for their CDRs."""
         self._reconciler = Reconciler(
@@ -133,8 +144,8 @@ class Engine:
         )
         self.originator = Originator(self, settings, metrics)
         self._opened = False
-        self._held: str | None = None
-        _gauges(self)
+        self._held: Fence | None = None
+        add_gauges(self)
 
     # -- the switchboard: what originating and call control need -----------------------------------------------------
 
@@ -206,13 +217,15 @@ class Engine:
 
     def give_back(self) -> None:
         """Let another engine have the switch; for after the last commit."""
-        if self._held is not None:
+        fence, self._held = self._held, None
+        if fence is not None:
+            fence.let_go()
             try:
-                self.storage.lease.release(self._held, self.holder.name)
+                self.storage.lease.release(fence.node, fence.holder)
                 # That was committed behind everything that came before it.
                 self._tend_spool(last=True)
             except StoreError as error:
-                log.warning("the lease of %s could not be given back: %s", self._held, error)
+                log.warning("the lease of %s could not be given back: %s", fence.node, error)
 
     def _lost(self, loss: Loss) -> None:
         self._connected.clear()
@@ -267,7 +280,7 @@ class Engine:
             self.book.restore(call, now)
         self.waiting_for = "what an earlier life left in the spool"
         self.spool.name_node(node)
-        self._replay.run(node)
+        self.replay.run(node)
         self._supervisor.spawn("tracker", self.tracker.run)
         self._opened = True
 
@@ -277,8 +290,10 @@ class Engine:
             try:
                 self.holder.claim()
                 self._open_spool()
-                self.storage.lease.acquire(node, self.holder.name, time.time(), dead=self.holder.predecessor)
-                self._held = node
+                fence = self.storage.lease.hold(node, self.holder.name, dead=self.holder.predecessor)
+                # Before anything is written: what was taken from us since, by whomever, stays theirs.
+                self.writer.guard(fence, self._lost_lease)
+                self._held = fence
                 return
             except LeaseHeld as error:
                 if not told:
@@ -289,20 +304,33 @@ class Engine:
                 Event().wait(_LEASE_RETRY_S)
 
     def _run_lease(self) -> None:
-        """Keep the lease; an engine that lost it must not write for that switch any longer."""
+        """Keep the lease. One that expired, since we were stopped or the database was away, is ours until it is taken;
+        an engine that lost it must not write for that switch any longer.
+        """
+        trouble = Trouble(log, "the lease of the switch could not be renewed")
         while True:
             Event().wait(self.storage.lease.renew_every_s)
-            if self._held is None:
+            fence = self._held
+            if fence is None:
                 continue
             try:
-                self.storage.lease.renew(self._held, self.holder.name, time.time())
+                self.storage.lease.renew(fence)
             except LeaseHeld as error:
-                self._held = None
                 self.writer.abandon()
-                self._supervisor.give_up("lease", str(error))
-                return
+                self._lost_lease(error)
             except StoreError as error:
-                log.warning("the lease of %s could not be renewed: %s", self.node, error)
+                trouble.met(error)
+            else:
+                trouble.over()
+
+    def _lost_lease(self, error: LeaseHeld) -> None:
+        """Another engine has the switch, and its own picture of the calls; ours is of no use any more.
+
+        What was taken in and not committed is in the spool, and the other one compared its book with the switch.
+        """
+        if self._held is not None:
+            self._held = None
+            self._supervisor.give_up("lease", f"was taken over by another engine ({error.holder})")
 
     def _open_spool(self) -> None:
         """Once no other process at work has the same state directory."""
@@ -319,13 +347,16 @@ class Engine:
         self.spool.tend(self.tracker.done, self.writer.mark, self.writer.committed, last=last)
 
     def _run_rules(self) -> None:
+        trouble = Trouble(log, "tenants could not be read again")
         while True:
             Event().wait(_RULES_REFRESH_S)
             if self._opened:
                 try:
                     self._refresh_rules()
                 except StoreError as error:
-                    log.warning("tenants could not be read again: %s", error)
+                    trouble.met(error)
+                else:
+                    trouble.over()
 
     def _refresh_rules(self) -> None:
         tenants, numbers = self.storage.accounts.directory()
@@ -336,7 +367,21 @@ class Engine:
         if self.recorder is not None:
             self.recorder.on_answered(call)
 
+    def _lives_again(self, earlier: Call, again: Call, notes: list[Note]) -> None:
+        """A channel of a call that had left the book; told by the tracker's next tick."""
+        self.book.rejoin(earlier, again, notes, self.monotonic())
+
     # -- ends and suspicions -------------------------------------------------------------------------------------------
+
+    def lives(self, uuid: str) -> bool:
+        """Whether the switch knows that channel, by its own word. Raises EslError where it cannot be asked."""
+        if not self.ready:
+            raise EslDisconnected("the switch is not connected, or not compared with yet")
+        return self.link.api(commands.uuid_exists(uuid)).strip() != "false"
+
+    def suspect(self, uuid: str) -> None:
+        """Have the switch asked for that channel, which may be gone. Never waits."""
+        self._suspect(uuid)
 
     def _suspect(self, uuid: str) -> None:
         try:
@@ -376,92 +421,3 @@ def _link_settings(settings: Settings) -> LinkSettings:
         backoff_min_s=e.backoff_min_s,
         backoff_max_s=e.backoff_max_s,
     )
-
-
-def _gauges(engine: Engine) -> None:
-    """What is read off the engine when the metrics are scraped."""
-    m, intake, link = engine.metrics, engine.intake, engine.link
-
-    def by_status() -> list[tuple[tuple[str, ...], float]]:
-        found = dict.fromkeys(("dialing", "ringing", "answered", "agent_connected"), 0)
-        for call in engine.book.live():
-            own = call.own
-            if call.told & Told.AGENT_CONNECTED:
-                status = "agent_connected"
-            else:
-                status = "answered" if own.answered_us else "ringing" if own.ring_us else "dialing"
-            found[status] += 1
-        return [((status,), float(n)) for status, n in found.items()]
-
-    def labelled(counts: Callable[[], dict[str, int]]) -> Callable[[], list[tuple[tuple[str, ...], float]]]:
-        return lambda: [((name,), float(n)) for name, n in counts().items()]
-
-    m.gauge("callengine_live_calls", "Calls that are not over.", by_status, ("status",))
-    m.gauge(
-        "callengine_esl_state",
-        "1 for the state that the event socket is in.",
-        labelled(lambda: {s.value: int(s is link.state) for s in LinkState}),
-        ("state",),
-    )
-    m.gauge("callengine_ready", "1 when connected, leased and compared with the switch.", lambda: float(engine.ready))
-    m.gauge("callengine_esl_connects", "Connections made since the start.", lambda: float(link.connects))
-    m.gauge(
-        "callengine_esl_losses",
-        "Connections lost since the start, by reason.",
-        labelled(lambda: {r.value: link.losses[r] for r in LossReason}),
-        ("reason",),
-    )
-    m.gauge("callengine_intake_events", "Events that wait for the tracker.", lambda: float(len(intake)))
-    m.gauge("callengine_intake_bytes", "The same in bytes.", lambda: float(intake.bytes))
-    m.gauge("callengine_intake_oldest_seconds", "How long the oldest of them has waited.", lambda: intake.oldest_age_s)
-    m.gauge(
-        "callengine_intake_overflows",
-        "Connections given up since the intake was full.",
-        lambda: float(intake.overflows),
-    )
-    spool = engine.spool
-    m.gauge(
-        "callengine_intake_spilled_events",
-        "Those of them that are on the disk alone.",
-        lambda: float(intake.spilled),
-    )
-    m.gauge(
-        "callengine_intake_unreadable_events",
-        "Events lost since the start: they could not be read back from the disk.",
-        lambda: float(intake.unreadable),
-    )
-    m.gauge("callengine_spool_bytes", "Bytes that the spool has on the disk.", lambda: float(spool.bytes))
-    m.gauge("callengine_spool_segments", "Files of the spool.", lambda: float(spool.segments))
-    m.gauge("callengine_spool_writing", "1 while the spool is written.", lambda: float(spool.status == "ok"))
-    m.gauge(
-        "callengine_spool_skipped_events",
-        "Events taken in since the start that the spool could not be given.",
-        lambda: float(spool.skipped),
-    )
-    m.gauge(
-        "callengine_spool_set_aside",
-        "Segments set aside since the start: unreadable, or another switch's.",
-        lambda: float(spool.set_aside),
-    )
-    m.gauge(
-        "callengine_dropped_facts",
-        "Facts dropped that no channel's creation explained.",
-        lambda: float(engine.book.dropped_facts),
-    )
-    m.gauge("callengine_writer_depth", "Rows that wait to be committed.", lambda: float(engine.writer.depth))
-    m.gauge(
-        "callengine_writer_oldest_seconds",
-        "How long the oldest row has waited to be committed.",
-        lambda: engine.writer.oldest_age_s,
-    )
-    m.gauge(
-        "callengine_writer_refused_calls",
-        "Calls set aside since the start: no database would take their row.",
-        lambda: float(engine.writer.refused),
-    )
-    m.gauge(
-        "callengine_writer_dropped_notes",
-        "Timeline entries dropped since the start: far too many rows waited.",
-        lambda: float(engine.writer.dropped_notes),
-    )
-    m.gauge("callengine_writer_commit_age_seconds", "Since the last commit.", lambda: engine.writer.last_commit_age_s)

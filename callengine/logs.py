@@ -1,6 +1,6 @@
 """Logging: lines for people on a terminal, JSON for machines.
 
-A record never spans lines, whatever a caller put into it.
+A record never spans lines, forges none, and drives no terminal, whatever a caller put into it (``neutral``).
 """
 
 from __future__ import annotations
@@ -12,16 +12,12 @@ import time
 import orjson
 
 from callengine.config.sections import Log
+from callengine.neutral import escaped, json_neutral
 
 # HTTP clients log each request with its URL, and those of uploads let in whoever has them; peewee logs each statement
 # with its values, secrets among them.
 _TALKATIVE = "peewee httpx httpx2 httpcore urllib3 google google_genai botocore boto3 s3transfer".split()
 _PLAIN = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-
-
-def _escaped(text: str) -> str:
-    """Control characters as escapes: a caller's name must not forge a line, nor colour a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _encodable(text: str) -> str:
@@ -36,11 +32,11 @@ class PlainFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as text."""
-        return "\n    ".join(_escaped(line) for line in super().format(record).split("\n"))
+        return "\n    ".join(escaped(line) for line in super().format(record).split("\n"))
 
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802  logging's own name
         """The message in one line: only a traceback has more of them."""
-        return _escaped(super().formatMessage(record))
+        return escaped(super().formatMessage(record))
 
 
 class JsonFormatter(logging.Formatter):
@@ -56,7 +52,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = _encodable(self.formatException(record.exc_info))
-        return orjson.dumps(line, default=str).decode()
+        return json_neutral(orjson.dumps(line, default=str).decode())
 
 
 def set_up_logging(settings: Log) -> None:

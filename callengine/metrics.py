@@ -15,6 +15,7 @@ from callengine.calls.call import EventName
 from callengine.calls.causes import CAUSES
 from callengine.calls.machine import Effect, Published, Refused, Unattributed
 from callengine.calls.record import CallRecord
+from callengine.quarantine import KINDS
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -66,7 +67,9 @@ class Metrics:
         self.corrections = Counter("callengine_corrections", "Calls corrected after their end was told.", registry=r)
         self.refused = Counter("callengine_refused_transitions", "Refused transitions.", ["name"], registry=r)
         self.unattributed = Counter("callengine_unattributed", "Unusable names on calls.", ["what"], registry=r)
-        self.poison = Counter("callengine_poison", "Events that could not be read and were set aside.", registry=r)
+        self.poison = Counter("callengine_poison", "What could not be handled and was set aside.", ["kind"], registry=r)
+        for kind in KINDS:
+            self.poison.labels(kind)
         self.crashes = Counter(
             "callengine_greenlet_crashes", "Greenlets that died and were restarted.", ["greenlet"], registry=r
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import socket
+import time
 from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
@@ -29,6 +30,10 @@ class Notifier:
     def watchdog(self) -> None:
         """We are alive."""
         self._send("WATCHDOG=1")
+
+    def reloading(self) -> None:
+        """We read our settings again; ``ready`` says when that is done."""
+        self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
     def stopping(self, status: str = "stopping") -> None:
         """We end, on purpose."""

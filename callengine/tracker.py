@@ -177,7 +177,7 @@ class Tracker:
             self._poison(body, reason)
 
     def _poison(self, body: bytes, reason: str) -> None:
-        self._metrics.poison.inc()
+        self._metrics.poison.labels("event").inc()
         self._on_poison(body, reason)
 
     def _settle(self, outcome: Outcome) -> None:

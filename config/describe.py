@@ -37,6 +37,10 @@ may be missing. [callengine.toml](../config/callengine.toml) is an example with 
   `LoadCredential=esl.password:/etc/callengine/esl.password`, which wins over both. Secrets are never printed.
 - Unknown settings are refused. `callengine check-config` tells all problems at once, each with its place, and exits
   with 78 if there are any.
+- Settings marked ↻ take effect when the file is read again: `systemctl reload callengine`, or SIGHUP to the process. A
+  file with errors is refused as a whole, and the settings stay as they were; the log has every error with its place.
+  Of the others the log names those that were changed: they need a restart. (The environment of a process cannot be
+  changed, and its credentials are those that systemd gave it at its start.)
 - Patterns are Python regular expressions that the whole value has to match.
 
 *This page is made from the code: `python -m callengine.config.describe > docs/configuration.md`.*
@@ -63,6 +67,8 @@ def _table(title: str, section: str | None, model: type[BaseModel]) -> str:
     lines += ["| Setting | Value | Default | |", "|---|---|---|---|"]
     for name, info in model.model_fields.items():
         label = f"`{name}`" if section is None else f'<a id="{section}.{name}"></a>`{section}.{name}`'
+        if name in getattr(model, "reloadable", ()):
+            label += " ↻"
         cells = [label, _kind(info), _default(info), info.description or ""]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     if section is not None:

@@ -6,7 +6,7 @@ import re
 import string
 from ipaddress import ip_network
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr
@@ -16,9 +16,19 @@ DIALLED = r"\+?[0-9*#]{1,32}"
 
 
 class Section(BaseModel):
-    """A table of the TOML file. Frozen; an unknown key is an error; a refused value is never repeated."""
+    """A table of the TOML file. Frozen; an unknown key is an error; a refused value is never repeated.
+
+    ``reloadable`` names the settings that take effect when they are read again (``config.reload``): those that whoever
+    needs them reads from the section each time, and those that the daemon hands on (``daemon.on_reload``).
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)
+
+    reloadable: ClassVar[frozenset[str]] = frozenset()
+
+    def can_reload(self, name: str, value: object) -> bool:
+        """Whether that setting can become ``value`` while we run."""
+        return name in self.reloadable
 
 
 def _no_bool(value: object) -> object:

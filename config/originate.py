@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Self
+from typing import Annotated, ClassVar, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -101,6 +101,11 @@ class Application(Section):
 
 class Originate(Section):
     """Calls that we place."""
+
+    reloadable: ClassVar[frozenset[str]] = frozenset(
+        "enabled queue_timeout_s queue_max max_per_second max_concurrent max_duration_s ring_timeout_s"
+        " destination_pattern extension_pattern extension_context gateways queues agents applications variables".split()
+    )
 
     enabled: bool = Field(True, description="Whether calls may be placed at all.")
     queue_timeout_s: Seconds = Field(30, description="A call that finds no slot for so long has failed.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -56,7 +56,9 @@ class Esl(Section):
         " FreeSWITCH sends a heartbeat every 20 s unless told otherwise.",
     )
     backoff_min_s: Seconds = Field(0.5, description="First pause before connecting again.")
-    backoff_max_s: Seconds = Field(30, description="Longest pause before connecting again.")
+    backoff_max_s: Seconds = Field(
+        5, description="Longest pause before connecting again. What happens meanwhile is known late, not lost."
+    )
     intake_max_events: Count = Field(
         500_000, description="How many received events may wait for the tracker before the connection is given up."
     )
@@ -82,6 +84,8 @@ class Switch(Section):
 
 class Http(Section):
     """The API, the metrics and the live page."""
+
+    reloadable: ClassVar[frozenset[str]] = frozenset("signing_key old_signing_keys".split())
 
     host: Filled = Field("127.0.0.1", description="Where to listen. Beyond loopback `/metrics` needs `metrics.token`.")
     port: Port = Field(8088, description="The port to listen on.")
@@ -180,6 +184,10 @@ class Database(Section):
 class Recordings(Section):
     """Where recordings lie, and when they are made."""
 
+    reloadable: ClassVar[frozenset[str]] = frozenset(
+        "start stereo format url_ttl_s keep_local wait_s sweep_days keep_days".split()
+    )
+
     directories: tuple[AbsolutePath, ...] = Field(
         (), description="The only directories that recordings are ever read from, as this machine sees them."
     )
@@ -238,6 +246,11 @@ class S3(Section):
 class Ai(Section):
     """Summary and sentiment by Gemini."""
 
+    reloadable: ClassVar[frozenset[str]] = frozenset(
+        "model transcript transcript_max_s deadline_s max_attempts"
+        " backoff_min_s backoff_max_s min_audio_s silence_dbfs skip_causes daily_spend_usd".split()
+    )
+
     enabled: bool = Field(False, description="Whether finished recordings are sent to Gemini at all.")
     sdk: Literal["google-genai", "google-generativeai"] = Field(
         "google-genai", description="Through which of Google's packages; the latter is without support since 2025."
@@ -294,6 +307,8 @@ class Ai(Section):
 class Webhooks(Section):
     """Telling tenants of their calls, at the endpoints that they register."""
 
+    reloadable: ClassVar[frozenset[str]] = frozenset("endpoints_at_once max_endpoints".split())
+
     allow_http: bool = Field(False, description="Whether endpoints may do without TLS; else only `https://` is called.")
     allow_networks: tuple[Cidr, ...] = Field(
         (),
@@ -343,6 +358,10 @@ class Tracking(Section):
 class Cdr(Section):
     """FreeSWITCH's CDRs (mod_json_cdr): how calls ended that nobody was listening to."""
 
+    reloadable: ClassVar[frozenset[str]] = frozenset(
+        "switchname poll_s grace_s max_bytes http_user http_secret audit_hour".split()
+    )
+
     directories: tuple[AbsolutePath, ...] = Field(
         (), description="Where mod_json_cdr writes its files, as this machine sees them. Read at start, and watched."
     )
@@ -375,6 +394,12 @@ class Cdr(Section):
     )
     audit_hour: int = Field(3, ge=0, le=23, description="When: the hour of the day, UTC.")
 
+    def can_reload(self, name: str, value: object) -> bool:
+        """Posted records are taken or not from the start on; then user and password may change."""
+        if name == "http_secret":
+            return bool(self.http_secret.get_secret_value() and isinstance(value, SecretStr) and len(value))
+        return super().can_reload(name, value)
+
     @model_validator(mode="after")
     def _user_without_colon(self) -> Self:
         if ":" in self.http_user:
@@ -385,11 +410,15 @@ class Cdr(Section):
 class Metrics(Section):
     """The Prometheus metrics."""
 
+    reloadable: ClassVar[frozenset[str]] = frozenset("token".split())
+
     token: SecretStr = Field(SecretStr(""), description="Bearer token for `/metrics`; needed beyond loopback.")
 
 
 class Log(Section):
     """The log, on standard error."""
+
+    reloadable: ClassVar[frozenset[str]] = frozenset("level format".split())
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level that is written.")
     format: Literal["auto", "console", "json"] = Field(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -35,6 +36,10 @@ def test_what_is_said(manager: tuple[str, socket.socket]) -> None:
     assert receiver.recv(999) == b"STATUS=12 calls"
     notifier.watchdog()
     assert receiver.recv(999) == b"WATCHDOG=1"
+    notifier.reloading()
+    first, moment = receiver.recv(999).split(b"\nMONOTONIC_USEC=")
+    assert first == b"RELOADING=1"
+    assert 0 <= time.monotonic() - int(moment) / 1e6 < 60
     notifier.stopping()
     assert receiver.recv(999) == b"STOPPING=1\nSTATUS=stopping"
 

@@ -8,9 +8,9 @@ any order.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from callengine.calls import machine
+from callengine.calls import lives, machine
 from callengine.calls.call import Call, Told
 from callengine.calls.channels import Channel, Role, age_s, ends_of, role_of, seen_from
 from callengine.calls.facts import (
@@ -62,6 +62,7 @@ class Book:
         self._channels = self._ledger.channels
         self._waiting = Waiting(max_strays)
         self._ready: deque[ChannelFact] = deque()
+        self._owed: Outcome | None = None
 
     # -- what is asked of it ---------------------------------------------------------------------------------------
 
@@ -124,6 +125,28 @@ class Book:
             for uuid in (call.own.uuid, *(peer.leg.uuid for peer in call.peers if peer.created_for)):
                 self._ready.extend(self._waiting.take(uuid))
 
+    def rejoin(self, earlier: Call, again: Call, notes: Iterable[Note], now: float) -> None:
+        """The store has a call of the channel that ``again`` was begun for: both are one, under the earlier one's id.
+
+        ``notes`` are what ``again`` had for its timeline. What this changes is told by the next ``apply`` or ``tick``.
+        """
+        ledger, out = self._ledger, self._begin()
+        self._owed = out
+        known = self.calls.get(earlier.id) if earlier.id != again.id else None
+        known = known or earlier
+        again = self.calls.get(again.id, again)
+        channel = self._channels.get(again.own.uuid)
+        if channel is not None and channel.call_id == again.id:
+            ledger.withdraw(channel)
+        joined = lives.join(known, again)
+        ledger.restore(joined, now)
+        ledger.conclude(known, joined, now, out, list(notes))
+
+    def _begin(self) -> Outcome:
+        """What has yet to be told, and room for more."""
+        out, self._owed = self._owed, None
+        return out or Outcome()
+
     def hasten(self, fs_uuid: str, when: float) -> None:
         """Let a call that is over leave the book at ``when`` (the clock of ``now``): it is kept for nobody."""
         channel = self._channels.get(fs_uuid)
@@ -132,7 +155,7 @@ class Book:
 
     def apply(self, fact: Fact, now: float) -> Outcome:
         """Take one fact in."""
-        out = Outcome()
+        out = Outcome() if self._owed is None else self._begin()
         if isinstance(fact, LegReported):
             # Its end, its bridges and the legs that waited for it make one change.
             with self._ledger.together(now, out):
@@ -151,14 +174,14 @@ class Book:
 
     def tick(self, now: float) -> Outcome:
         """Do what has become due by ``now``."""
-        out = Outcome()
+        out = self._begin()
         self._ledger.tick(now, out)
         self._waiting.expire(now - self.timing.stray_s)
         return out
 
     def release(self) -> Outcome:
         """Hold nothing back any longer: the end of a stream, or of the process."""
-        out = Outcome()
+        out = self._begin()
         for call in list(self.calls.values()):
             if call.held or (call.over and not call.told & Told.ENDED):
                 self._ledger.release(call.id, 0.0, out)
@@ -274,12 +297,16 @@ class Book:
         ledger = self._ledger
         if not isinstance(fact, LegUnbridged):
             far = self._channels.get(other)
+            unheard = far is None
             if far is None:
                 far = self._channels[other] = Channel(other, None, now)
             if call_id not in far.beside and not ledger.attach(far, call_id, now, out, of=far.owner):
                 if far.role is None and not far.beside:
                     del self._channels[other]
                 return
+            if unheard:
+                # What was said of it before goes on waiting for its place, and is of use to this call already.
+                self._ready.extend(self._waiting.known(other))
         call = ledger.calls[call_id]
         step = machine.bridged(call, fact, other)
         if step.refusal is not None:

@@ -10,6 +10,8 @@ from callengine.calls.leg import Leg
 
 # Calls that one channel stands beside at a time: an agent's leg serves many, one after another.
 MAX_BESIDE: Final = 64
+# As of the channels that facts are about: no longer one is ever described (see esl.headers).
+_MAX_UUID_CHARS: Final = 256
 # No channel lives longer; what claims to is a stamp gone wrong.
 _MAX_AGE_S: Final = 366 * 86_400.0
 
@@ -90,7 +92,7 @@ def ends_of(fact: ChannelFact) -> tuple[tuple[str, str], ...]:
         a, b = fact.bridge_a or fact.uuid, fact.bridge_b or fact.other_uuid
     elif isinstance(fact, LegListed | BridgeReported):
         a, b = fact.uuid, fact.bridged_to
-    if not a or not b or a == b:
+    if not a or not b or a == b or max(len(a), len(b)) > _MAX_UUID_CHARS:
         return ()
     return ((a, b),) if isinstance(fact, LegListed | BridgeReported) else ((a, b), (b, a))
 

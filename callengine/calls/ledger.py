@@ -281,6 +281,10 @@ class Ledger:
             wait_s = min(timing.silent_s, left_s) if left_s > 0 else timing.silent_s
         self._checks.set(channel.leg.uuid, now + wait_s)
 
+    def withdraw(self, channel: Channel) -> None:
+        """Forget the call of a channel at once: it turned out to be another one."""
+        self._dismiss(channel)
+
     def hasten(self, channel: Channel, when: float) -> None:
         """Let a call that is over leave at ``when``."""
         uuid = channel.leg.uuid

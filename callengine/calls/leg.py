@@ -130,7 +130,7 @@ class Merged(msgspec.Struct, frozen=True, gc=False):
 
 
 # Reset when a UUID lives again; everything else of the leg stays.
-_OF_A_LIFE: dict[str, Any] = {
+OF_A_LIFE: dict[str, Any] = {
     "progress_us": 0,
     "progress_media_us": 0,
     "answered_us": 0,
@@ -208,7 +208,7 @@ def merge(leg: Leg, fact: ChannelFact) -> Merged:
                 _take_cause(life, fact, change, refusals)
             if not life.hung_up_at_us:
                 change["hung_up_at_us"] = fact.at_us
-                notes.append(Note("hung_up", fact.at_us, leg.uuid, fact.source, fact.hangup_cause))
+                notes.append(Note("hung_up", fact.at_us, leg.uuid, fact.source, _short(fact.hangup_cause)))
         elif isinstance(fact, _HOLDING):
             _take_hold(life, fact, change, notes)
         unusable = _take_variables(life, fact, change)
@@ -238,8 +238,8 @@ def _life(leg: Leg, fact: ChannelFact, change: dict[str, Any], notes: list[Note]
             return None
         change["created_us"] = created
         name = fact.channel_name if isinstance(fact, LegDescribed) else None
-        notes.append(Note("created", created, leg.uuid, fact.source, name))
-        return replace(leg, **_OF_A_LIFE) if leg.created_us or leg.over else leg
+        notes.append(Note("created", created, leg.uuid, fact.source, _short(name)))
+        return replace(leg, **OF_A_LIFE) if leg.created_us or leg.over else leg
     if leg.gone and isinstance(fact, LegDescribed) and fact.at_us > leg.gone_after_us and fact.source is not Source.CDR:
         notes.append(Note("found_again", fact.at_us, leg.uuid, fact.source))
         change["last_seen_us"] = fact.at_us

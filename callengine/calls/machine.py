@@ -45,6 +45,9 @@ from callengine.calls.tenancy import attribute
 replace = msgspec.structs.replace
 # Both ends of a bridge have a stamp of their own; they are set one after the other.
 _SAME_BRIDGE_US = 1_000_000
+# limits.h, PATH_MAX: no file can have a longer one.
+_MAX_PATH = 4096
+_MAX_SHOWN = 256
 
 
 class Noted(msgspec.Struct, frozen=True, gc=False):
@@ -138,7 +141,11 @@ def _is_bridged_to(call: Call, other: str) -> bool:
 
 
 def _too_many(what: str, fact: ChannelFact, value: str) -> Refusal:
-    return Refusal(f"too_many_{what}", fact.uuid, fact.at_us, fact.source, value)
+    return _refusal(f"too_many_{what}", fact, value)
+
+
+def _refusal(name: str, fact: ChannelFact, value: str) -> Refusal:
+    return Refusal(name, fact.uuid, fact.at_us, fact.source, value[:_MAX_SHOWN])
 
 
 def _recording(call: Call, fact: ChannelFact) -> Recording | None:
@@ -157,6 +164,8 @@ def recorded(call: Call, fact: ChannelFact) -> Step:
     """Starting again over the same file makes it one recording still."""
     if not isinstance(fact, RecordingStarted | RecordingStopped) or not fact.path:
         return Step(call, [])
+    if len(fact.path) > _MAX_PATH:
+        return Step(call, [], _refusal("path_too_long", fact, fact.path))
     known = _recording(call, fact)
     if known is None and len(call.recordings) >= MAX_RECORDINGS:
         return Step(call, [], _too_many("recordings", fact, fact.path))

@@ -150,7 +150,8 @@ def _status(record: CallRecord) -> str:
 def _direction(call: Call) -> str:
     if call.origination is not None or call.own.authenticated:
         return "outbound"
-    return call.own.direction or "outbound"
+    # What is neither is damaged, and must become no third word: it is a metric's label, too.
+    return "inbound" if call.own.direction == "inbound" else "outbound"
 
 
 def _sip_status(leg: Leg) -> int | None:

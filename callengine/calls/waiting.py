@@ -67,6 +67,11 @@ class Waiting:
             stray.parent = parent
             self._children.setdefault(parent, {})[child] = None
 
+    def known(self, uuid: str) -> list[ChannelFact]:
+        """The facts that wait for this channel to be placed; they go on waiting."""
+        stray = self._strays.get(uuid)
+        return [] if stray is None else list(stray.facts)
+
     def take(self, uuid: str) -> list[ChannelFact]:
         """The facts that waited for this channel to be placed, what describes it first."""
         stray = self._remove(uuid)

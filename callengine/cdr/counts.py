@@ -43,6 +43,10 @@ class Counts:
         """Count one."""
         self._taken.labels(source, result).inc()
 
+    def set_aside(self) -> None:
+        """Count one that could not be handled."""
+        self._metrics.poison.labels("cdr").inc()
+
     def gauges(self, waiting: Waiting) -> None:
         """What is read off the intake."""
         self._metrics.gauge("callengine_cdrs_waiting", "CDRs found and not done with.", lambda: float(waiting.files))

@@ -125,6 +125,11 @@ class CdrIntake:
     # -- what is asked of it -----------------------------------------------------------------------------------------
 
     @property
+    def inbox(self) -> Path:
+        """The folder in which posted records wait, and those that are tried again."""
+        return self._inbox.directory if self._inbox is not None else self._state / "cdr-inbox"
+
+    @property
     def watches(self) -> bool:
         """Whether there is a directory to watch."""
         return bool(self._settings.directories)
@@ -211,12 +216,12 @@ class CdrIntake:
         floor_ns = max(0, self._now_ns() - self._settings.since_days * _DAY_NS)
         sources = []
         for directory in dict.fromkeys(self._settings.directories):
-            mark_ns = marks.get(str(directory), 0)
+            # Of the future: our clock was set back, and what is written from now on is older than the mark.
+            mark_ns = mark if (mark := marks.get(str(directory), 0)) <= self._now_ns() else 0
             folder = Folder(directory, floor_ns=max(floor_ns, mark_ns - _MARGIN_NS), clock=self._clock)
             sources.append(_Source(FOLDER, folder, deletes=self._settings.after == "delete"))
         # What was set aside and is to be tried again comes to the inbox too, whether records are posted or not.
-        inbox = self._inbox.directory if self._inbox is not None else self._state / "cdr-inbox"
-        sources.append(_Source(INBOX, Folder(inbox, clock=self._clock), deletes=True))
+        sources.append(_Source(INBOX, Folder(self.inbox, clock=self._clock), deletes=True))
         self._saved = marks
         self._sources = sources
 
@@ -324,6 +329,7 @@ class CdrIntake:
     def _set_aside(self, source: _Source, read: _Read, reason: str) -> None:
         found = read.found
         log.error("%s: the CDR is set aside: %s", found.name, reason)
+        self._counts.set_aside()
         if self._in_thread(lambda: self._keep(source.folder, read, reason)):
             self._finish(source, [found])
         else:  # its bytes are nowhere else: it stays where it is

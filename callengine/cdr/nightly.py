@@ -73,7 +73,7 @@ class NightlyAudit:
     @property
     def due(self) -> bool:
         """Whether today's is still to be made."""
-        return bool(self._node()) and self._day() > self._done_day
+        return bool(self._node()) and self._day() != self._done_day
 
     def _day(self) -> int:
         return (self._now_us() - self._settings.cdr.audit_hour * _HOUR_US) // _DAY_US

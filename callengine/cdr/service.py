@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from pathlib import Path
 
 from callengine.cdr.counts import Counts
 from callengine.cdr.inbox import Inbox
@@ -56,7 +57,7 @@ class Cdrs:
             max_age_us=chosen.since_days * _DAY_US,
             opened=lambda: engine.opened,
         )
-        self.intake = CdrIntake(chosen, state, reporter, reader, counts, inbox=self.inbox)
+        self.intake = CdrIntake(chosen, state, reporter, reader, counts, inbox=self.inbox, quarantine=engine.quarantine)
         self.audit: NightlyAudit | None = None
         if chosen.directories and chosen.audit:
             self.audit = NightlyAudit(settings, store, reader, lambda: engine.node)
@@ -66,6 +67,11 @@ class Cdrs:
     def configured(self) -> bool:
         """Whether there is anything that CDRs could come from."""
         return self.inbox is not None or self.audit is not None or self.intake.watches
+
+    @property
+    def retried_to(self) -> Path | None:
+        """The folder in which CDRs are taken in that were set aside; None where none are taken in at all."""
+        return self.intake.inbox if self.configured else None
 
     def start(self, supervisor: Supervisor) -> None:
         """Spawns what is configured. To be called before the engine starts: its first comparison waits for CDRs."""

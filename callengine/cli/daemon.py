@@ -14,7 +14,9 @@ def register(commands: Commands) -> None:
         _run,
         "the daemon: track and place calls, serve them over HTTP",
         "Connects to FreeSWITCH's event socket, keeps every call in the database, and serves the API and the "
-        "metrics. Runs until SIGTERM or Ctrl-C; the database is migrated first where that is needed.",
+        "metrics. Runs until SIGTERM or Ctrl-C; the database is migrated first where that is needed. SIGHUP reads the "
+        "settings again. Exits with 0 when it was told to stop, 70 when a part of it cannot go on (start it again), "
+        "78 when the settings are wrong.",
         [
             "callengine run",
             "callengine run --config ./callengine.toml",
@@ -46,7 +48,7 @@ def _run(args: argparse.Namespace) -> int:
 
     settings = load_settings(args)
     make_state_directory(settings)
-    return run(settings)
+    return run(settings, lambda: load_settings(args))
 
 
 def _api(args: argparse.Namespace) -> int:
@@ -54,4 +56,4 @@ def _api(args: argparse.Namespace) -> int:
     from callengine.cli.settings import load_settings
     from callengine.daemon import serve_reads
 
-    return serve_reads(load_settings(args))
+    return serve_reads(load_settings(args), lambda: load_settings(args))

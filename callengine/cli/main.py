@@ -34,6 +34,7 @@ from callengine.errors import (
     StoreUnavailable,
     SwitchUnavailable,
 )
+from callengine.neutral import plain
 
 _DESCRIPTION = """\
 Tracks and places the calls of a FreeSWITCH, and serves them over HTTP."""
@@ -73,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
+    # Files say for themselves that they are private; the folders above them that have to be made do not.
+    os.umask(os.umask(0o077) | 0o077)
     args = build_parser().parse_args(argv)
     if args.handler is None:  # `callengine` or `callengine tenant` alone
         args.parser.print_help(sys.stderr)
@@ -107,7 +110,7 @@ def _run(args: argparse.Namespace) -> int:
 
 def _complain(code: int, *lines: str) -> int:
     for line in lines:
-        sys.stderr.write(f"callengine: {' '.join(line.split())}\n")
+        sys.stderr.write(f"callengine: {plain(' '.join(line.split()))}\n")
     return code
 
 

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-import re
 import sys
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-# json escapes what is below 0x20; a terminal also obeys these.
-_MORE_CONTROLS = re.compile("[\x7f-\x9f\u2028\u2029]")
+from callengine.neutral import json_neutral, plain
 
 
 def say(text: str) -> None:
     """A hint for whoever sits there: on standard error, so that standard output stays what was asked for."""
-    sys.stderr.write(text + "\n")
+    sys.stderr.writelines(f"{plain(line)}\n" for line in text.split("\n"))
 
 
 def to_json(value: object, *, indent: int | None = None) -> str:
     """``value`` as JSON in UTF-8, without characters that a terminal would obey."""
-    text = json.dumps(value, ensure_ascii=False, indent=indent)
-    return _MORE_CONTROLS.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    return json_neutral(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
 def print_json(value: object) -> None:
@@ -30,10 +27,10 @@ def print_json(value: object) -> None:
 
 
 def clean(value: object) -> str:
-    """``value`` as text in one line that only prints: None is ``-``, control characters are U+FFFD."""
+    """``value`` as text in one line that only prints: None is ``-``, what is not printable is U+FFFD."""
     if value is None or value == "":
         return "-"
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(value))
+    return plain(str(value))
 
 
 def width_of(text: str) -> int:

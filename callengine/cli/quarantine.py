@@ -1,101 +1,147 @@
-"""``callengine quarantine``: what could not be handled and was set aside, each with the reason."""
+"""``callengine quarantine``: what could not be handled and was set aside, wherever it lies, and trying it again."""
 
 from __future__ import annotations
 
 import argparse
-import json
 import re
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 
-from callengine.cli.exits import NOT_FOUND, OK, Failed
-from callengine.cli.output import print_json, say, table
-from callengine.cli.parser import Commands, config_option, json_option
+from callengine.cli.exits import FAILED, NOT_FOUND, OK, UNAVAILABLE, USAGE, Failed
+from callengine.cli.opened import existing
+from callengine.cli.output import clean, listing, print_json, say, table
+from callengine.cli.parser import Commands, Parser, config_option, instant, json_option
+from callengine.cli.set_aside import KINDS, STORED, TIMEOUT_S, Found, collect, shelves, shown_entry, shown_row
 from callengine.cli.settings import load_settings
 
-_NAME = re.compile(r"[0-9]+-[0-9a-f]+")
+if TYPE_CHECKING:
+    from callengine.config.settings import Settings
+    from callengine.store.database import Store
+    from callengine.store.quarantined import Failed as FailedRow
+
+_STORED_ID: Final = re.compile(r"(recording|job)-([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})")
+_NOTHING: Final = "there is nothing set aside by that id"
+_HEAD: Final = ("ID", "KIND", "TIME", "BYTES", "CALL", "AGAIN", "REASON")
 
 
 def register(commands: Commands) -> None:
-    """Declares both."""
+    """Declares them."""
     group = commands.group(
         "quarantine",
-        "events and CDRs that could not be read and were set aside",
-        "An event or a CDR that cannot be handled stops nothing: it is set aside with its bytes and the reason, in the "
-        "folder `quarantine` of the state directory. A CDR can be tried again, after an update say.",
+        "what could not be handled and was set aside, and trying it again",
+        "What cannot be handled stops nothing: it is set aside with its bytes and the reason. Events, CDRs and rows "
+        "that the database refuses lie in the folder `quarantine` of the state directory, segments in `spool/aside`; "
+        "recordings and analyses (jobs) that failed are rows of the database. The running daemon tries again what is "
+        "marked for that; what fails once more stays, with the new reason.",
         [
             "callengine quarantine list",
-            "callengine quarantine show 1795343615301-5f2c9b1a77de | jq .",
-            "callengine quarantine retry 1795343615301-5f2c9b1a77de",
+            "callengine quarantine show event-1795343615301-5f2c9b1a77de | jq .",
+            "callengine quarantine retry --kind cdr",
+            "callengine quarantine drop event-1795343615301-5f2c9b1a77de",
         ],
     )
-    listing = group.add("list", _list, "what was set aside, when and why")
-    config_option(listing)
-    json_option(listing)
-    show = group.add("show", _show, "the bytes of one, as the switch sent them")
+    listed = group.add(
+        "list",
+        _list,
+        "what is set aside, when and why, and whether it can be tried again",
+        "The oldest first. Without its database it lists what lies in files, and says what it could not look at. Dead "
+        "letters of webhooks are counted here; `callengine webhook` lists and replays them.",
+    )
+    listed.add_argument("--kind", choices=KINDS, help="only those of this kind")
+    listed.add_argument("--since", type=instant, metavar="TIME", help="from then on: 2026-11-22, 2026-11-22T10:30Z")
+    _common(listed)
+    show = group.add("show", _show, "one of them: its bytes as they came; of a recording or a job, what is known of it")
     show.add_argument("id", metavar="ID", help="as `list` shows it")
-    config_option(show)
-    retry = group.add("retry", _retry, "have the running daemon take a CDR in again; it leaves the quarantine")
-    retry.add_argument("id", metavar="ID", help="as `list` shows it")
+    _common(show, "print what `list --json` says of it, not its bytes")
+    retry = group.add(
+        "retry",
+        _retry,
+        "have the running daemon try some of them again",
+        "An event or a segment goes to the calls that it is about, also to those that are over; one that is late moves "
+        "none backwards. A CDR is read anew, a row is written anew, the file of a recording is looked at anew, and a "
+        "job is queued as by `callengine analyze`, which costs money: --kind job wants --yes.",
+    )
+    retry.add_argument("ids", nargs="*", metavar="ID", help="as `list` shows it; may be repeated")
+    retry.add_argument("--kind", choices=KINDS, help="all of this kind")
+    retry.add_argument("--all", action="store_true", help="all of them; with --kind, all of that kind")
+    retry.add_argument("--yes", action="store_true", help="jobs as well, though they cost money")
     config_option(retry)
+    drop = group.add(
+        "drop",
+        _drop,
+        "delete some of them for good",
+        "Their bytes are nowhere else. What is in the database is the calls' own, and is not deleted by this.",
+    )
+    drop.add_argument("ids", nargs="+", metavar="ID", help="as `list` shows it; may be repeated")
+    config_option(drop)
 
 
-def _folder(args: argparse.Namespace) -> Path:
-    return load_settings(args).state.directory / "quarantine"
+def _common(parser: Parser, what: str = "print JSON, for programs") -> None:
+    config_option(parser)
+    json_option(parser, what)
 
 
-def _kept(folder: Path) -> list[dict[str, Any]]:
-    """All that was set aside, the oldest first. An entry whose note is missing or half written is told without it."""
-    from callengine.calls.view import iso
-
-    entries: list[dict[str, Any]] = []
-    try:
-        files = sorted(file for file in folder.iterdir() if file.suffix == ".bin")
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise Failed(f"{folder}: cannot be read ({error.strerror})") from None
-    for file in files:
-        try:
-            note = json.loads(file.with_suffix(".json").read_bytes())
-        except (OSError, ValueError):
-            note = {}
-        at = note.get("at")
-        entries.append(
-            {
-                "id": file.stem,
-                "kind": note.get("kind", "event"),
-                "time": iso(int(at * 1_000_000)) if isinstance(at, int | float) else None,
-                "bytes": note.get("bytes"),
-                "reason": note.get("reason"),
-            }
-        )
-    return entries
+# -- looking ----------------------------------------------------------------------------------------------------------
 
 
 def _list(args: argparse.Namespace) -> int:
-    folder = _folder(args)
-    entries = _kept(folder)
+    settings = load_settings(args)
+    kinds = frozenset({args.kind} if args.kind else KINDS)
+    found = collect(settings, kinds, args.since or 0)
     if args.json:
-        print_json(entries)
-        return OK
-    if entries:
-        sys.stdout.write(table(("ID", "KIND", "TIME", "BYTES", "REASON"), ([*entry.values()] for entry in entries)))
-    say(f"callengine: {len(entries)} set aside in {folder}")
-    return OK
+        print_json({"entries": found.entries, "dead_letters": found.dead, "unseen": found.unseen, "more": found.more})
+    else:
+        _print(found)
+    return UNAVAILABLE if found.unseen else OK
+
+
+def _print(found: Found) -> None:
+    if found.entries:
+        cells = (
+            (e["id"], e["kind"], e["time"], e["bytes"], e["call_id"], _again(e), e["reason"]) for e in found.entries
+        )
+        sys.stdout.write(table(_HEAD, cells))
+    say(
+        f"callengine: {len(found.entries)} set aside"
+        + ("; again: callengine quarantine retry ID" * bool(found.entries))
+    )
+    for kind in found.more:
+        say(f"callengine: there are more of kind {kind}; these are the newest (see --since)")
+    for one in found.dead:
+        say(f"callengine: {one['dead_letters']} dead letters of tenant {clean(one['tenant'])}: {clean(one['list'])}")
+    for one in found.unseen:
+        say(f"callengine: not looked at: {one['what']}: {clean(one['reason'])}")
+
+
+def _again(entry: dict[str, Any]) -> str:
+    if entry["waiting"]:
+        return "waits"
+    return "no" if entry["hopeless"] else "can be"
 
 
 def _show(args: argparse.Namespace) -> int:
-    file = _folder(args) / f"{args.id}.bin"
-    if not _NAME.fullmatch(args.id):
-        raise Failed("there is nothing set aside by that id", NOT_FOUND)
+    settings = load_settings(args)
+    if (named := _STORED_ID.fullmatch(args.id)) is not None:
+        with existing(settings) as store:
+            shown = shown_row(named[1], _row(store, named[1], named[2]))
+        if args.json:
+            print_json(shown)
+        else:
+            sys.stdout.write(listing(shown))
+        return OK
+    shelf = shelves(settings).of(args.id)
     try:
-        content = file.read_bytes()
+        entry = shelf.find(args.id)
+        if entry is None:
+            raise Failed(_NOTHING, NOT_FOUND)
+        if args.json:
+            print_json({k: v for k, v in shown_entry(settings, shelf, entry).items() if k != "channel"})
+            return OK
+        content = shelf.read(args.id)
     except FileNotFoundError:
-        raise Failed("there is nothing set aside by that id", NOT_FOUND) from None
+        raise Failed(_NOTHING, NOT_FOUND) from None
     except OSError as error:
-        raise Failed(f"{file}: cannot be read ({error.strerror})") from None
+        raise Failed(f"{shelf.directory}: cannot be read ({error.strerror})") from None
     if sys.stdout.isatty():  # what nobody could read may hold anything, also what a terminal would obey
         text = content.decode("utf-8", "backslashreplace")
         sys.stdout.write("".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text) + "\n")
@@ -104,20 +150,134 @@ def _show(args: argparse.Namespace) -> int:
     return OK
 
 
+def _row(store: Store, kind: str, row_id: str) -> FailedRow:
+    from callengine.store import quarantined
+
+    read = quarantined.recording if kind == "recording" else quarantined.job
+    row = store.run(lambda db: read(db, row_id), TIMEOUT_S)
+    if row is None:
+        raise Failed(_NOTHING, NOT_FOUND)
+    return row
+
+
+# -- trying again -----------------------------------------------------------------------------------------------------
+
+
 def _retry(args: argparse.Namespace) -> int:
-    """Puts the bytes where posted CDRs wait, whole from its first moment there; the daemon looks there either way."""
-    folder = _folder(args)
-    if not _NAME.fullmatch(args.id) or not (folder / f"{args.id}.bin").is_file():
-        raise Failed("there is nothing set aside by that id", NOT_FOUND)
-    kind = next((entry["kind"] for entry in _kept(folder) if entry["id"] == args.id), "event")
-    if kind != "cdr":
-        raise Failed("an event cannot be tried again: those behind it were taken in long ago")
-    inbox = folder.parent / "cdr-inbox"
+    everything = args.all or args.kind is not None
+    if bool(args.ids) == everything:
+        args.parser.error("give the ids, or --kind, or --all")
+    settings = load_settings(args)
+    kinds = frozenset({args.kind} if args.kind else KINDS)
+    found: list[dict[str, Any]] = []
+    code = OK
+    if everything:
+        if "job" in kinds and not args.yes:
+            if args.kind:
+                hint = "jobs cost money: say --yes, or see callengine analyze --status failed --dry-run"
+                raise Failed(hint, USAGE)
+            kinds -= {"job"}
+            say("callengine: jobs are left out, since they cost money: --yes has them tried again too")
+        seen = collect(settings, kinds, 0)
+        found, code = seen.entries, UNAVAILABLE if seen.unseen else OK
+        for one in seen.unseen:
+            say(f"callengine: not looked at: {one['what']}: {clean(one['reason'])}")
+    ids = [entry["id"] for entry in found] if everything else list(dict.fromkeys(args.ids))
+    refused = [why for entry_id in ids if (why := _retry_one(settings, entry_id, alone=len(args.ids) == 1)) is not None]
+    say(f"callengine: {len(ids) - len(refused)} of {len(ids)} are tried again, by the daemon once it runs")
+    return FAILED if refused else code
+
+
+def _retry_one(settings: Settings, entry_id: str, *, alone: bool) -> str | None:
+    """Why it is not tried again; that is said. Raises Failed where nothing else was asked for."""
     try:
-        inbox.mkdir(mode=0o700, exist_ok=True)
-        (folder / f"{args.id}.bin").rename(inbox / f"{args.id}.json")
-        (folder / f"{args.id}.json").unlink(missing_ok=True)
+        if (named := _STORED_ID.fullmatch(entry_id)) is not None:
+            with existing(settings) as store:
+                (_look_again if named[1] == "recording" else _analyze_again)(store, named[2])
+            _warn(settings, named[1])
+        else:
+            _mark(settings, entry_id)
+    except Failed as error:
+        if alone:
+            raise
+        say(f"callengine: {clean(entry_id)}: {error.message}")
+        return error.message
+    return None
+
+
+def _mark(settings: Settings, entry_id: str) -> None:
+    shelf = shelves(settings).of(entry_id)
+    try:
+        entry = shelf.find(entry_id)
+        if entry is None:
+            raise Failed(_NOTHING, NOT_FOUND)
+        hopeless = shown_entry(settings, shelf, entry)["hopeless"]
+        if hopeless is not None:
+            raise Failed(clean(hopeless))
+        shelf.mark(entry_id)
     except OSError as error:
-        raise Failed(f"{inbox}: cannot be written ({error.strerror})") from None
-    say(f"callengine: {args.id} is in {inbox}, where the daemon takes it in")
-    return OK
+        raise Failed(f"{shelf.directory}: cannot be written ({error.strerror})") from None
+
+
+def _look_again(store: Store, recording_id: str) -> None:
+    from callengine.store import recordings
+    from callengine.store.clock import clock_us
+
+    _row(store, "recording", recording_id)
+
+    def write(db: Any) -> bool:
+        row = recordings.find(db, recording_id)
+        return row is not None and row.status == "failed" and recordings.revive(db, row, clock_us())
+
+    if not store.execute(write, TIMEOUT_S):
+        raise Failed("it is being looked at just now")
+
+
+def _analyze_again(store: Store, call_id: str) -> None:
+    from callengine.store import analysed
+    from callengine.store.clock import clock_us
+
+    _row(store, "job", call_id)
+    if not store.run(lambda db: analysed.select(db, analysed.Wanted(call_ids=(call_id,)), 1), TIMEOUT_S):
+        raise Failed("its call has no recording any more that can be played")
+    if not store.execute(lambda db: analysed.again(db, [call_id], clock_us()), TIMEOUT_S):
+        raise Failed("it is being worked on just now")
+
+
+def _warn(settings: Settings, kind: str) -> None:
+    if kind == "recording" and not settings.recordings.directories:
+        say("callengine: recordings.directories is empty: nobody looks at recordings until the daemon runs with it set")
+    if kind == "job" and not settings.ai.enabled:
+        say("callengine: ai.enabled is off: nothing is analysed until the daemon runs with it on")
+
+
+# -- deleting ---------------------------------------------------------------------------------------------------------
+
+
+def _drop(args: argparse.Namespace) -> int:
+    settings = load_settings(args)
+    code = OK
+    for entry_id in dict.fromkeys(args.ids):
+        try:
+            say(f"callengine: deleted {_drop_one(settings, entry_id)}")
+        except Failed as error:
+            if len(args.ids) == 1:
+                raise
+            say(f"callengine: {clean(entry_id)}: {error.message}")
+            code = FAILED
+    return code
+
+
+def _drop_one(settings: Settings, entry_id: str) -> str:
+    """What was deleted, in words."""
+    named = _STORED_ID.fullmatch(entry_id)
+    if named is not None and named[1] in STORED:
+        raise Failed(f"a {named[1]} that failed is in the books of its call: nothing lies aside that could be deleted")
+    shelf = shelves(settings).of(entry_id)
+    try:
+        entry = shelf.find(entry_id)
+        if entry is None or not shelf.remove(entry_id):
+            raise Failed(_NOTHING, NOT_FOUND)
+    except OSError as error:
+        raise Failed(f"{shelf.directory}: cannot be written ({error.strerror})") from None
+    return f"{entry.id}: {entry.kind} of {entry.bytes} bytes ({clean(entry.reason)})"

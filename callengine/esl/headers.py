@@ -113,6 +113,10 @@ class Variables(msgspec.Struct, frozen=True, kw_only=True):
     lead: str = "callengine_lead_id"
 
 
+def _mended(text: str) -> str:
+    return text.replace("\0", "\ufffd") if "\0" in text else text
+
+
 class _JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     job_uuid: str = msgspec.field(name="Job-UUID", default="")
     text: str = msgspec.field(name="_body", default="")
@@ -120,8 +124,8 @@ class _JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     at_us: Micros = msgspec.field(name="Event-Date-Timestamp", default=0)
 
     def fact(self) -> Fact:
-        text = self.text.strip().replace("\0", "\ufffd")
-        return JobAnswered(job_uuid=self.job_uuid, text=text, core_uuid=self.core_uuid, at_us=self.at_us)
+        job_uuid, text, core_uuid = map(_mended, (self.job_uuid, self.text.strip(), self.core_uuid))
+        return JobAnswered(job_uuid=job_uuid, text=text, core_uuid=core_uuid, at_us=self.at_us)
 
 
 class _HeartbeatEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -130,7 +134,7 @@ class _HeartbeatEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     session_count: int | None = msgspec.field(name="Session-Count", default=None)
 
     def fact(self) -> Fact:
-        return Heartbeat(core_uuid=self.core_uuid, at_us=self.at_us, session_count=self.session_count)
+        return Heartbeat(core_uuid=_mended(self.core_uuid), at_us=self.at_us, session_count=self.session_count)
 
 
 class _ShutdownEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -138,7 +142,7 @@ class _ShutdownEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     at_us: Micros = msgspec.field(name="Event-Date-Timestamp", default=0)
 
     def fact(self) -> Fact:
-        return SwitchShutdown(core_uuid=self.core_uuid, at_us=self.at_us)
+        return SwitchShutdown(core_uuid=_mended(self.core_uuid), at_us=self.at_us)
 
 
 _OTHER_EVENTS: Final[dict[str, type[Any]]] = {
@@ -271,7 +275,7 @@ class Translator:
             if reader is not None:
                 try:
                     decoded = reader.decode(body)
-                except (msgspec.MsgspecError, UnicodeDecodeError):
+                except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                     return self.headers(load_object(body, "event body"))
                 return reader.finish(decoded)
             if name.isalnum() or name.replace(b"_", b"").isalnum():

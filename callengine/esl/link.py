@@ -50,8 +50,8 @@ class LinkSettings:
     command_timeout_s: float = 10.0
     heartbeat_timeout_s: float = 45.0
     backoff_min_s: float = 0.5
-    backoff_max_s: float = 30.0
-    stable_after_s: float = 30.0
+    backoff_max_s: float = 5.0
+    stable_after_s: float = 5.0
 
 
 class Link:

@@ -60,8 +60,7 @@ class Control:
         self._board = board
         self._originator = originator
         self._planner = Planner(settings)
-        self._ring_s = settings.originate.ring_timeout_s
-        self._enabled = settings.originate.enabled
+        self._set = settings.originate
         self._claims = claims or Claims(board)
         self._rulebook = rulebook
         self._orders = Orders(board, reads)
@@ -156,7 +155,7 @@ class Control:
         return self._orders.committed(tenant_id, call_id)
 
     def _bridge_agent(self, tenant_id: str, call_id: str, target: Mapping[str, Any]) -> None:
-        if not self._enabled:
+        if not self._set.enabled:
             raise NotAllowed("to", "no calls may be placed: originate.enabled is false")
         agent = self._planner.agent("to", target)
         with self._orders.order(tenant_id, call_id) as (call, desk):
@@ -170,7 +169,7 @@ class Control:
             # The agent's phone answers, then takes the call from wherever it is: until then nothing changes for it.
             then = Application("intercept", call.own.uuid)
             command = commands.originate(variables, agent.dial_string, then, field="to.agents")
-            desk.ring = Ring(leg, agent.agent_id, self._board.monotonic() + self._ring_s + _RING_PATIENCE_S)
+            desk.ring = Ring(leg, agent.agent_id, self._board.monotonic() + self._set.ring_timeout_s + _RING_PATIENCE_S)
             self._originator.count_extra()
             try:
                 self._orders.begin(call, "bridge", command, f"agent {agent.agent_id}")

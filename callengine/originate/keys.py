@@ -47,7 +47,9 @@ class Claims:
 
         def run(db: Any) -> idempotency.Answer | None:
             void = (Row.tenant_id == tenant_id) & (Row.key == key.key) & Row.status.is_null()
-            Row.delete().where(void & (Row.created_us <= now_us - _VOID_AFTER_US)).execute(db)
+            # One that is further in the future than that was claimed before a clock was set back.
+            old = (Row.created_us <= now_us - _VOID_AFTER_US) | (Row.created_us > now_us + _VOID_AFTER_US)
+            Row.delete().where(void & old).execute(db)
             return idempotency.claim(db, tenant_id, key.key, key.fingerprint, now_us)
 
         self._running.add(mine)

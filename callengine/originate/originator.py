@@ -58,15 +58,10 @@ class Originator:
     """One a switch. ``run`` is to be supervised, and may be started again after it died."""
 
     def __init__(self, board: Switchboard, settings: Settings, metrics: Counts) -> None:
-        own = settings.originate
+        self._set = settings.originate
         self._board = board
         self._metrics = metrics
-        self._queue_timeout_s = own.queue_timeout_s
-        self._pacer: Pacer[Plan] = Pacer(
-            Limits(own.max_per_second, own.max_concurrent),
-            {name: Limits(g.max_per_second, g.max_concurrent) for name, g in own.gateways.items()},
-            queue_max=own.queue_max,
-        )
+        self._pacer: Pacer[Plan] = Pacer(*self._limits(), queue_max=self._set.queue_max)
         self._admitting: dict[str, _Admission] = {}
         self._doubts: dict[str, _Doubt] = {}
         self._agenda: list[tuple[float, str]] = []
@@ -124,7 +119,7 @@ class Originator:
         finally:
             del self._admitting[call_id]
             if entered:
-                deadline = self._board.monotonic() + self._queue_timeout_s
+                deadline = self._board.monotonic() + self._set.queue_timeout_s
                 self._pacer.enter(call_id, plan.gateway, deadline, plan)
             else:
                 self._pacer.give_up()
@@ -186,6 +181,15 @@ class Originator:
         for call in self._board.book.live():
             if call.origination is not None and not self.waits(call.id):
                 self._pacer.occupy(call.id, call.origination.gateway or _NOTHING)
+        self._wake.set()
+
+    def _limits(self) -> tuple[Limits, dict[str, Limits]]:
+        of_gateways = {name: Limits(g.max_per_second, g.max_concurrent) for name, g in self._set.gateways.items()}
+        return Limits(self._set.max_per_second, self._set.max_concurrent), of_gateways
+
+    def reconfigure(self) -> None:
+        """The settings were changed: limits hold for what is sent from now on."""
+        self._pacer.reconfigure(*self._limits(), queue_max=self._set.queue_max)
         self._wake.set()
 
     def close(self) -> None:

@@ -63,10 +63,18 @@ class _Line(Generic[P]):
     """The calls that wait for one gateway, and the slots that are taken at it."""
 
     def __init__(self, limits: Limits) -> None:
+        self.limits = limits
         self.rate = Rate(limits.max_per_second)
         self.max_concurrent = limits.max_concurrent
         self.taken = 0
         self.waiting: deque[Waiting[P]] = deque()
+
+    def limit(self, limits: Limits) -> None:
+        """Other limits; what is taken and what waits stays."""
+        if self.limits != limits:
+            self.limits = limits
+            self.rate = Rate(limits.max_per_second)
+            self.max_concurrent = limits.max_concurrent
 
     @property
     def has_slot(self) -> bool:
@@ -96,6 +104,17 @@ class Pacer(Generic[P]):
         self._in_line: dict[str, Waiting[P]] = {}
         self._reserved = 0
         self._number = 0
+
+    def reconfigure(self, limits: Limits, gateways: Mapping[str, Limits], *, queue_max: int) -> None:
+        """Other limits, for what waits and what is to come. A gateway that is no longer named has none of its own."""
+        self._engine.limit(limits)
+        for name in {*self._lines, *gateways}:
+            own = gateways.get(name, Limits())
+            if (line := self._lines.get(name)) is not None:
+                line.limit(own)
+            else:
+                self._lines[name] = _Line(own)
+        self._queue_max, self._per_second = queue_max, limits.max_per_second
 
     @property
     def queued(self) -> int:

@@ -9,6 +9,7 @@ from typing import Final
 
 from callengine.errors import StoreError
 from callengine.store.entities import RecordRules
+from callengine.store.faults import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,11 @@ class Rulebook:
         self._monotonic = monotonic
         self._rules: RecordRules | None = None
         self._read_at = 0.0
+        self._trouble = Trouble(log, "the rules for recording could not be read again")
+
+    def set_default(self, start: str) -> None:
+        """The setting was changed."""
+        self._default = rule_of(start)
 
     @property
     def known(self) -> bool:
@@ -52,7 +58,9 @@ class Rulebook:
         except StoreError as error:
             if self._rules is None:
                 raise
-            log.warning("the rules for recording could not be read again: %s", error)
+            self._trouble.met(error)
+        else:
+            self._trouble.over()
 
     def of(self, tenant_id: str, campaign: str | None) -> str:
         """``never``, ``originated`` or ``all``, by what was read last. Never waits."""

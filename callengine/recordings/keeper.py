@@ -272,6 +272,7 @@ class Keeper:
             self._metrics.recordings.labels(found.reason or "ready").inc()
             if found.reason not in {None, "discarded"}:
                 log.warning("recording %s of call %s failed: %s", row.id, row.call_id, found.reason)
+                self._metrics.poison.labels("recording").inc()
             self._on_done(row.call_id)
         return done
 

@@ -50,6 +50,10 @@ class Serving:
         self._bucket = bucket
         self._now_s = now_s
 
+    def sign_with(self, signer: Signer) -> None:
+        """The keys, or how long links work, were changed."""
+        self._signer = signer
+
     def url(self, recording_id: str) -> str:
         """A link to the recording, signed now."""
         return self._signer.url(recording_id, self._now_s())

@@ -12,6 +12,7 @@ import msgspec
 
 from callengine.calls.facts import CommandIssued, Fact, LegListed, OriginateAbandoned, OriginateSent
 from callengine.errors import MalformedEvent
+from callengine.esl.headers import Translator
 
 KEPT: Final = (OriginateSent, OriginateAbandoned, CommandIssued, LegListed)
 _BY_NAME: Final[dict[str, type[Any]]] = {kind.__name__: kind for kind in KEPT}
@@ -38,3 +39,15 @@ def decode(body: bytes) -> Fact:
     except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, KeyError) as error:
         raise MalformedEvent(f"no fact of the spool: {type(error).__name__}") from None
     return fact
+
+
+def read(body: bytes, translator: Translator) -> Fact | None:
+    """The fact of what may be an event or one of ours; None for an event that states none. Raises MalformedEvent."""
+    try:
+        return translator.json(body)
+    except MalformedEvent:
+        try:
+            return decode(body)
+        except MalformedEvent:
+            pass  # then what is wrong with the event is worth telling
+        raise

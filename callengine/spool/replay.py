@@ -20,6 +20,7 @@ from callengine.calls.call import Call
 from callengine.calls.facts import CommandIssued, Fact
 from callengine.errors import MalformedEvent
 from callengine.esl.headers import Translator
+from callengine.quarantine import segments_aside
 from callengine.spool import frames, kept
 from callengine.spool.frames import Beginning
 from callengine.spool.segments import Spool
@@ -73,8 +74,20 @@ class Replayed(NamedTuple):
     restored: int
 
 
+class Again(NamedTuple):
+    """What came of a segment that was set aside and tried again: why some of it (or all) is still not applied, if that
+    is so, and the channels that it speaks of.
+    """
+
+    reason: str | None
+    channels: set[str]
+
+
 class Replay:
-    """Tells the book what the spool still has. ``run`` may be called again after StoreUnavailable."""
+    """Tells the book what the spool still has. ``run`` may be called again after StoreUnavailable.
+
+    ``on_set_aside()`` is called for each segment that is set aside, or will be once the rest of it is committed.
+    """
 
     def __init__(
         self,
@@ -84,10 +97,13 @@ class Replay:
         past: Past,
         *,
         full: Callable[[], bool] = lambda: False,
+        on_set_aside: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.monotonic,
         now_us: Callable[[], int] = clock_us,
     ) -> None:
         self._spool = spool
+        self._aside = segments_aside(spool.directory)
+        self._on_set_aside = on_set_aside
         self._tracker = tracker
         self._translator = translator
         self._past = past
@@ -98,26 +114,56 @@ class Replay:
     def run(self, node: str) -> Replayed:
         """Replay all segments of ``node`` in order; set those aside that are another's. Raises StoreUnavailable."""
         segments = records = restored = 0
-        threads = gevent.get_hub().threadpool
         asked: set[str] = set()
         for path in self._spool.left_behind:
-            found = threads.apply(_read, (path, self._translator))
-            reason = found if isinstance(found, str) else self._foreign(found, node)
+            found = self._read(path)
+            reason = self._unusable(found, node)
             if reason or isinstance(found, str):
+                self._note(path, reason, found)
                 self._spool.put_aside(path, reason)
                 continue
-            restored += self._restore(node, found.channels - asked)
-            asked |= found.channels
-            known = self._noted(found.records)
-            for record in found.records:
-                self._again(record, known)
+            restored += self._apply(node, found, asked)
             if found.damaged:
                 log.error("%d bytes in the middle of segment %s cannot be read", found.damaged, path.name)
+                self._note(path, _damage(found), found)
             self._spool.replayed(path, damaged=found.damaged > 0)
             segments, records = segments + 1, records + len(found.records)
         if segments:
             log.info("%d records of an earlier life were read again; %d calls put back for that", records, restored)
         return Replayed(segments, records, restored)
+
+    def again(self, path: Path, node: str) -> Again:
+        """Replay one that was set aside, where it lies. Everything that was put to the store before has to be
+        committed. Raises StoreUnavailable.
+        """
+        found = self._read(path)
+        reason = self._unusable(found, node)
+        if reason or isinstance(found, str):
+            return Again(reason, set())
+        self._apply(node, found, set())
+        return Again(_damage(found) if found.damaged else None, found.channels)
+
+    def _read(self, path: Path) -> Read | str:
+        return gevent.get_hub().threadpool.apply(_read, (path, self._translator))
+
+    def _apply(self, node: str, found: Read, asked: set[str]) -> int:
+        """How many calls were put back for that. ``asked``: the channels whose calls were put back before."""
+        restored = self._restore(node, found.channels - asked)
+        asked |= found.channels
+        known = self._noted(found.records)
+        for record in found.records:
+            self._again(record, known)
+        return restored
+
+    def _note(self, path: Path, reason: str, found: Read | str) -> None:
+        """Why it is set aside, for ``callengine quarantine``."""
+        self._on_set_aside()
+        whose = "" if isinstance(found, str) else found.node
+        note = {"kind": "segment", "at": self._now_us() / 1_000_000, "reason": reason, "node": whose}
+        gevent.get_hub().threadpool.apply(self._aside.annotate, (path.stem, note))
+
+    def _unusable(self, found: Read | str, node: str) -> str:
+        return found if isinstance(found, str) else self._foreign(found, node)
 
     def _foreign(self, found: Read, node: str) -> str:
         if found.beginning is None:
@@ -161,6 +207,10 @@ class Replay:
         if self._clock() - self._turn_began_s > _TURN_S:
             gevent.sleep(0)
             self._turn_began_s = self._clock()
+
+
+def _damage(found: Read) -> str:
+    return f"{found.damaged} bytes in its middle cannot be read; what is around them was applied"
 
 
 def _read(path: Path, translator: Translator) -> Read | str:

@@ -146,10 +146,12 @@ class Spool:
             self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             found = sorted(path for path in self.directory.iterdir() if path.suffix == SUFFIX and path.stem.isdecimal())
             self._left = [_Segment(path, path.stat().st_size) for path in found]
+            aside = [path for path in self.directory.glob(f"{ASIDE}/*{SUFFIX}") if path.stem.isdecimal()]
         except OSError as error:
             log.error("the spool %s cannot be used: %s", self.directory, error.strerror)
             return
-        self._number = max((int(segment.path.stem) for segment in self._left), default=0)
+        # Nor those of segments that were set aside: the next one would take their place there.
+        self._number = max((int(path.stem) for path in (*found, *aside)), default=0)
         self.bytes = sum(segment.size for segment in self._left)
         self._usable = True
 
@@ -354,8 +356,9 @@ def _set_aside(path: Path) -> str | None:
     folder = path.parent / ASIDE
     try:
         folder.mkdir(mode=0o700, exist_ok=True)
-        for old in sorted(folder.iterdir())[: -_MAX_ASIDE + 1]:
-            old.unlink(missing_ok=True)
+        for old in sorted(folder.glob(f"*{SUFFIX}"))[: -_MAX_ASIDE + 1]:
+            for file in folder.glob(f"{old.stem}.*"):  # its note and its mark too, see ``quarantine.Shelf``
+                file.unlink(missing_ok=True)
         path.replace(folder / path.name)
     except OSError as error:
         return error.strerror or type(error).__name__

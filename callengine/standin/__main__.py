@@ -23,6 +23,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--password", default="ClueCon", help="event socket password (default %(default)s)")
     parser.add_argument("--recordings", type=Path, help="folder of recordings with a relative path")
     parser.add_argument("--cdr", type=Path, help="folder to write CDRs to, as mod_json_cdr does")
+    parser.add_argument("--far-end", type=Path, help="file to list the calls in that reach the far end, as JSON lines")
     parser.add_argument("--seed", type=int, default=1, help="what is drawn, is drawn from this (default %(default)s)")
     parser.add_argument("--inbound-rate", type=float, default=0.0, help="incoming calls a second (default none)")
     parser.add_argument("--inbound-numbers", default="", help="numbers they call, with commas between")
@@ -48,6 +49,7 @@ def main(argv: list[str] | None = None) -> int:
         password=given.password,
         recordings=given.recordings,
         cdr=given.cdr,
+        far_end=given.far_end,
         seed=given.seed,
         inbound_rate=given.inbound_rate,
         time_scale=given.time_scale,

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from callengine.standin import legs, loopback, scenarios, sipvars, sources
+from callengine.standin import far_end, legs, loopback, scenarios, sipvars, sources
 from callengine.standin.causes import CAUSES
 from callengine.standin.channels import Channel, Profile, Times, is_true, other_leg
 from callengine.standin.clock import Task
@@ -204,6 +204,7 @@ def _sip_leg(
     sipvars.invite_sent(channel, wire, profile, offers="0 101 13" if attempt.originator else "0 8 101 13")
     channel.task = Task(switch.clock, channel_thread(switch, channel))
     legs.announce(switch, channel)
+    far_end.note(switch.options, channel, number)
     is_agent = user or gateway == "agents" or attempt.originator is not None
     channel.far_end = Task(switch.clock, scenarios.far_end(switch, channel, wire, number, rng, agent=is_agent))
     return channel

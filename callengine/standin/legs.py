@@ -236,7 +236,7 @@ def wind_down(switch: Switch, channel: Channel) -> Script:
         switch.channel_event(
             channel, "CHANNEL_HANGUP_COMPLETE", sources.HANGUP_COMPLETE, lead={"Hangup-Cause": channel.cause}
         )
-    cdr.write(switch, channel)
+    yield from cdr.write(switch, channel)
     while channel.held_by_originate:
         yield None
     destroyed(switch, channel)

@@ -31,6 +31,7 @@ class Options:
     time_scale: float = 1.0
     recordings: Path | None = None
     cdr: Path | None = None
+    far_end: Path | None = None
     inbound_rate: float = 0.0
     inbound_numbers: tuple[str, ...] = ("15550199", "15550198")
     heartbeat_s: float = 20.0

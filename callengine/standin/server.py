@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import signal
 import socket as sockets
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
@@ -29,6 +30,9 @@ log = logging.getLogger(__name__)
 
 _MAX_SESSIONS = 200
 _STOP_TIMEOUT_S = 2.0
+_SHUTDOWN_TIMEOUT_S = 20.0
+_LOOK_S = 0.02
+_RELOAD_S = 0.05
 
 
 class Server:
@@ -40,6 +44,7 @@ class Server:
         self.sessions: list[Session] = []
         self.port = switch.options.port
         self._listener: StreamServer | None = None
+        self._comes_back: gevent.Greenlet[[], None] | None = None
 
     def start(self) -> None:
         """Listen; the port is known afterwards, and kept over a restart."""
@@ -49,6 +54,9 @@ class Server:
         self._listener = listener
 
     def stop(self) -> None:
+        if self._comes_back is not None:
+            self._comes_back.kill(block=False)
+            self._comes_back = None
         if self._listener is not None:
             self._listener.close()
             self._listener = None
@@ -85,8 +93,13 @@ class Server:
             session.close(reset=reset)
 
     def reload(self) -> None:
-        """``reload mod_event_socket``: notice and end of every connection; the calls live on."""
+        """``reload mod_event_socket``: notice and end of every connection, and for a moment nobody listens; the calls
+        live on."""
+        listened = self.listening
+        self.stop()
         self.drop_all(GOING_DOWN)
+        if listened:
+            self._comes_back = gevent.spawn_later(_RELOAD_S, self.start)
 
 
 class StandIn:
@@ -107,6 +120,9 @@ class StandIn:
         self.switch.on_shutdown = self._on_shutdown
         self.server = Server(self)
         self.faults = self.switch.faults
+        self.went_down = Flag()
+        """Set when a shutdown is complete, until a restart."""
+        self._going_down = False
         self._life: list[Task] = []  # what goes on by itself: heartbeats, incoming calls
 
     def __enter__(self) -> Self:
@@ -149,6 +165,8 @@ class StandIn:
         self.switch.clock.stop(_STOP_TIMEOUT_S)
 
     def _begin(self) -> None:
+        self._going_down = False
+        self.went_down.clear()
         clock = self.switch.clock
         self._life.append(Task(clock, self._heartbeats()))
         if self.options.inbound_rate > 0:
@@ -193,17 +211,20 @@ class StandIn:
             session.outbox.stall(on)
 
     def shutdown(self) -> None:
-        """SHUTDOWN, every call ends with SYSTEM_SHUTDOWN, notice, end; nobody listens afterwards."""
+        """SHUTDOWN, every call ends with SYSTEM_SHUTDOWN, notice, end; nobody listens afterwards. Once."""
+        if self._going_down:
+            return
+        self._going_down = True
         self.switch.shutting_down = True
         self.switch.emit("SHUTDOWN", sources.SHUTDOWN, {"Event-Info": "System Shutting Down"})
         for channel in list(self.switch.channels.values()):
             legs.hangup(self.switch, channel, "SYSTEM_SHUTDOWN")
-        for _ in range(100):
-            if not self.switch.channels:
-                break
-            gevent.sleep(0.02)
+        until = time.monotonic() + _SHUTDOWN_TIMEOUT_S
+        while self.switch.channels and time.monotonic() < until:
+            gevent.sleep(_LOOK_S)
         self.server.stop()
         self.server.drop_all(GOING_DOWN)
+        self.went_down.set()
 
     def kill(self) -> None:
         """As SIGKILL: no event, no notice, no CDR, header-only recordings; nobody listens afterwards."""
@@ -232,14 +253,12 @@ class StandIn:
 
 
 def serve(standin: StandIn, ready: Callable[[], None]) -> None:
-    """Run until SIGINT or SIGTERM; ``ready`` is called once it listens."""
-    over = Flag()
-    gevent.signal_handler(signal.SIGINT, over.set)
-    gevent.signal_handler(signal.SIGTERM, over.set)
+    """Run until SIGINT, SIGTERM or ``fsctl shutdown``; ``ready`` is called once it listens."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        gevent.signal_handler(number, gevent.spawn, standin.shutdown)
     standin.start()
     ready()
     try:
-        over.wait()
+        standin.went_down.wait()
     finally:
-        standin.shutdown()
         standin.stop()

@@ -18,12 +18,14 @@ from urllib.parse import quote, unquote, urlsplit
 import gevent
 import peewee
 from gevent import monkey
+from gevent.event import AsyncResult
 from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
 
 from callengine.config.sections import Database as Settings
 from callengine.errors import StoreUnavailable
 from callengine.store import faults, migrate
+from callengine.store.silence import Silence
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,8 @@ T = TypeVar("T")
 Kind = Literal["sqlite", "postgres"]
 Outcome = tuple[T | None, Exception | None]
 """In a thread an error is a value: one that is raised in a pool's thread is printed on stderr."""
+
+Runner = Callable[[Callable[[], Outcome[Any]], float], Outcome[Any]]
 
 _get_thread_ident: Callable[[], int] = monkey.get_original("_thread", "get_ident")
 
@@ -59,6 +63,7 @@ class Store:
         self._hub_thread = _get_thread_ident()
         self._slots = BoundedSemaphore(settings.pool_size)
         self._threads: ThreadPool | None = None
+        self._silence = Silence()
 
     # -- connections -------------------------------------------------------------------------------------------------
 
@@ -111,15 +116,27 @@ class Store:
         In a thread other than the one that opened the store (a threaded web server), it runs right there.
         """
         deadline = time.monotonic() + timeout_s
-        return self._outcome(lambda: self._read(fn, deadline), deadline + _GRACE_S)
+        return self._outcome(lambda: self._read(fn, deadline), deadline + _GRACE_S, self._unless_silent)
 
-    def _outcome(self, work: Callable[[], Outcome[T]], deadline: float) -> T:
-        value, error = work() if _get_thread_ident() != self._hub_thread else self._in_thread(work, deadline)
+    def _outcome(self, work: Callable[[], Outcome[T]], deadline: float, run: Runner) -> T:
+        value, error = work() if _get_thread_ident() != self._hub_thread else run(work, deadline)
         if error is not None:
             if isinstance(error, StoreUnavailable):
                 self.failures += 1
             raise error
         return cast(T, value)
+
+    def _unless_silent(self, work: Callable[[], Outcome[T]], deadline: float) -> Outcome[T]:
+        began_s = self._silence.enter(max(deadline - time.monotonic(), 0.0))
+        if began_s is None:
+            return None, StoreUnavailable(faults.TIMED_OUT)
+        answered = False
+        try:
+            value, error = self._in_thread(work, deadline)
+            answered = not isinstance(error, StoreUnavailable)
+        finally:
+            self._silence.leave(began_s, answered=answered)
+        return value, error
 
     def _in_thread(self, work: Callable[[], Outcome[T]], deadline: float) -> Outcome[T]:
         """What came of ``work``. One that takes too long is left to end by itself, and keeps its slot until then."""
@@ -138,6 +155,7 @@ class Store:
             self._end(None)
             raise
         result.rawlink(self._end)
+        result.rawlink(self._late)
         result.wait(max(deadline - time.monotonic(), 0.0))
         if not result.ready():
             return None, StoreUnavailable(faults.TIMED_OUT)
@@ -146,6 +164,11 @@ class Store:
     def _end(self, _: object) -> None:
         self.reading -= 1
         self._slots.release()
+
+    def _late(self, result: AsyncResult[Outcome[Any]]) -> None:
+        """Nobody may wait for it any more; but the database has answered."""
+        if result.successful() and not isinstance(cast("Outcome[Any]", result.value)[1], StoreUnavailable):
+            self._silence.answered()
 
     def _read(self, fn: Callable[[peewee.Database], T], deadline: float) -> Outcome[T]:
         while True:
@@ -192,7 +215,7 @@ class Store:
 
         Raises StoreUnavailable, and whatever ``fn`` raises; then nothing is changed.
         """
-        return self._outcome(lambda: self._transact(fn), time.monotonic() + timeout_s)
+        return self._outcome(lambda: self._transact(fn), time.monotonic() + timeout_s, self._in_thread)
 
     def _transact(self, fn: Callable[[peewee.Database], T]) -> Outcome[T]:
         db = self.connection(readonly=False)

@@ -5,6 +5,7 @@ The reasons are a closed set of our own words: a driver's text may hold an addre
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from typing import Final
 
@@ -56,8 +57,30 @@ _CONNECTING_REASONS: Final = {
     "too many clients": "it takes no more connections",
     "starting up": "it is starting up",
     "shutting down": "it is shutting down",
+    "it does not answer": TIMED_OUT,
     "does not resolve": "its host's name does not resolve",
 }
+
+
+class Trouble:
+    """What is tried every few seconds, and fails as long as the database is away: said once, and that it is over."""
+
+    def __init__(self, log: logging.Logger, what: str) -> None:
+        self._log = log
+        self._what = what
+        self._met = False
+
+    def met(self, error: Exception) -> None:
+        """It failed."""
+        level = logging.DEBUG if self._met else logging.WARNING
+        self._met = True
+        self._log.log(level, "%s: %s", self._what, error)
+
+    def over(self) -> None:
+        """It worked."""
+        if self._met:
+            self._met = False
+            self._log.info("over: %s", self._what)
 
 
 def driver_error(error: BaseException) -> BaseException:

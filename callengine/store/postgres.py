@@ -27,6 +27,8 @@ from callengine.errors import StoreUnavailable
 _INTERVAL_S: Final = 0.1
 _SILENCE_S: Final = 45.0
 _MIN_CONNECT_TIMEOUT_S: Final = 2.0
+# psycopg has no public name for it, and another one in each version.
+_TIMEOUTS: Final = frozenset({"_WaitTimeout", "TimeoutError"})
 
 _DEFAULTS: Final = {
     "application_name": "callengine",
@@ -48,13 +50,10 @@ class NativeConnection(psycopg.Connection[Any]):
     def wait(self, gen: PQGen[RV], interval: float = _INTERVAL_S, timeout: float | None = None) -> RV:
         """Runs ``gen`` to its end. Raises what it raises."""
         native: Callable[..., RV] = getattr(waiting, "wait_c", None) or waiting.wait
-        started = time.monotonic()
         try:
             return native(gen, self.pgconn.socket, interval=interval, timeout=timeout or _SILENCE_S)
-        except psycopg.Error:
-            raise
-        except Exception:
-            if timeout is not None or time.monotonic() - started < _SILENCE_S:
+        except Exception as error:
+            if timeout is not None or type(error).__name__ not in _TIMEOUTS:
                 raise
             # The server bounds its own work more narrowly; it has stopped, or its packets go nowhere.
             self.pgconn.finish()

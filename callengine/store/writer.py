@@ -20,13 +20,15 @@ from gevent.event import AsyncResult, Event
 from gevent.threadpool import ThreadPool
 
 from callengine.calls.call import Call
+from callengine.calls.leg import Note
 from callengine.calls.machine import Noted, Published
 from callengine.calls.record import CallRecord
-from callengine.errors import StoreUnavailable
+from callengine.errors import LeaseHeld, StoreUnavailable
 from callengine.store import faults
 from callengine.store.clock import clock_us
 from callengine.store.database import Store
-from callengine.store.group import Committer, Entry, Group, Job, Result
+from callengine.store.group import Again, Committer, Entry, Group, Guard, Job, Result
+from callengine.store.refused import Refused
 
 log = logging.getLogger(__name__)
 
@@ -34,15 +36,17 @@ T = TypeVar("T")
 
 _MAX_ENTRIES: Final = 2000
 _MAX_JOBS: Final = 1000
-_MAX_ROWS: Final = 1_000_000
+# Some 110 MB; a quarter of an hour at 200 events a second. Beyond it events wait in the spool, on the disk alone.
+_MAX_ROWS: Final = 200_000
 _BACKOFF_MIN_S: Final = 0.05
 _BACKOFF_MAX_S: Final = 2.0
 _IDLE_LOOK_S: Final = 5.0
 _SILENCE_S: Final = 5.0
 # Of the interval: half the processor time of committing each change at once, and four fifths of the bound are left.
 _GATHERED: Final = 0.2
+_ABANDONED: Final = "another engine has the switch"
 # What a row takes in memory, about; for the metric.
-_CALL_BYTES, _NOTE_BYTES, _PUBLISHED_BYTES = 4000, 300, 2500
+_CALL_BYTES, _NOTE_BYTES, _PUBLISHED_BYTES = 1800, 130, 800
 
 
 class Writer:
@@ -61,6 +65,7 @@ class Writer:
         on_commit: Callable[[float, int], None] | None = None,
         on_refused: Callable[[str, str], None] | None = None,
         now_us: Callable[[], int] = clock_us,
+        clock: Callable[[], float] = time.monotonic,
         max_rows: int = _MAX_ROWS,
         recordings: bool = False,
         analyses: bool = False,
@@ -68,17 +73,23 @@ class Writer:
     ) -> None:
         self._interval_s = store.settings.commit_interval_ms / 1000
         self._on_state, self._on_commit, self._on_refused = on_state, on_commit, on_refused
-        self._now_us = now_us
+        self._now_us, self._clock = now_us, clock
         self.on_published = on_published
         """Called on the hub when something may have come into the outbox, or be said of a recording; must not wait."""
+        self.on_set_aside: Callable[[Refused, str], None] = lambda rows, error: None
+        """Called on the hub with all that the database would not take of a call, and the error; must not wait."""
         self._committer = Committer(store, looks_at_recordings=recordings, analyses_calls=analyses)
         self._thread: ThreadPool | None = None
         self._running: AsyncResult[Any] | None = None
         self._dirty: dict[str, Entry] = {}
-        self._jobs: deque[tuple[Job, Event]] = deque()
+        self._jobs: deque[Job] = deque()
+        self._ahead: deque[Job] = deque()
         self._group: Group | None = None
+        self._first: Group | None = None
+        self._attempted: Group | None = None
         self._waiters: list[tuple[int, Event]] = []
-        self._in_group: list[tuple[Job, Event]] = []
+        self._on_lost: Callable[[LeaseHeld], None] = lambda error: None
+        self._on_again: Callable[[Call, Call, list[Note]], None] = lambda earlier, again, notes: None
         self._number = 0
         self._upto = 0
         self._abandoned = False
@@ -133,7 +144,7 @@ class Writer:
         entry = self._dirty.get(call_id)
         if entry is None:
             self._number += 1
-            entry = self._dirty[call_id] = Entry(self._number, call_id, self._now_us())
+            entry = self._dirty[call_id] = Entry(self._number, call_id, self._clock())
             if not self._work.is_set():
                 self._work.set()
         return entry
@@ -141,7 +152,11 @@ class Writer:
     # -- what waits for it -------------------------------------------------------------------------------------------
 
     def flush(self, timeout_s: float) -> None:
-        """Returns when all that was put before is committed. Raises StoreUnavailable if that takes longer."""
+        """Returns when all that was put before is committed. Raises StoreUnavailable if that takes longer, or if it is
+        not going to be.
+        """
+        if self._abandoned:
+            raise StoreUnavailable(_ABANDONED)
         if not self._dirty and self._group is None:
             return
         done = Event()
@@ -150,19 +165,25 @@ class Writer:
         if not done.wait(timeout_s):
             self._waiters = [(number, event) for number, event in self._waiters if event is not done]
             raise StoreUnavailable(self.reason or "it has not committed in time")
+        if self._abandoned:
+            raise StoreUnavailable(_ABANDONED)
 
-    def execute(self, fn: Callable[[peewee.Database], T], timeout_s: float) -> T:
+    def execute(self, fn: Callable[[peewee.Database], T], timeout_s: float, *, ahead: bool = False) -> T:
         """The result of ``fn(db)``, run in the next transaction behind all that was put before, and committed.
 
-        Raises what ``fn`` raises (then nothing of it is kept), and StoreUnavailable. ``fn`` runs in the writer's
-        thread, again if the commit failed: it must change nothing but the database.
+        ``ahead``: in the very next transaction, whatever else waits, and however long that has failed; for what changes
+        no call and tells nothing. Raises what ``fn`` raises (then nothing of it is kept), and StoreUnavailable. ``fn``
+        runs in the writer's thread, again if the commit failed: it must change nothing but the database.
         """
-        if len(self._jobs) >= _MAX_JOBS:
+        jobs = self._ahead if ahead else self._jobs
+        if len(jobs) >= _MAX_JOBS:
             raise StoreUnavailable("too many writes wait for it")
-        job, done = Job(fn, self._number), Event()
-        self._jobs.append((job, done))
+        if self._stopped.is_set():
+            raise StoreUnavailable("nothing is written any more")
+        job = Job(fn, self._number, Event())
+        jobs.append(job)
         self._hurry()
-        if not done.wait(timeout_s):
+        if not job.done.wait(timeout_s):
             job.given_up = True
             raise StoreUnavailable(self.reason or "it has not committed in time")
         if job.error is not None:
@@ -212,16 +233,17 @@ class Writer:
     @property
     def oldest_age_s(self) -> float:
         """How long the oldest of what waits has waited; 0 where nothing does."""
-        return max(self._now_us() - self.data_as_of, 0) / 1_000_000
+        oldest = next(iter(self._group.entries), None) if self._group is not None else None
+        return self._age_s(oldest or next(iter(self._dirty.values()), None))
+
+    def _age_s(self, entry: Entry | None) -> float:
+        return 0.0 if entry is None else self._clock() - entry.since_s
 
     @property
     def data_as_of(self) -> int:
         """The moment (µs, our clock) up to which the store has everything."""
-        if self._group is not None and self._group.entries:
-            return self._group.entries[0].since_us
-        for entry in self._dirty.values():
-            return entry.since_us
-        return self._now_us()
+        # From an age: a clock that is set meanwhile is right again at once.
+        return self._now_us() - int(self.oldest_age_s * 1_000_000)
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -232,26 +254,37 @@ class Writer:
     def run(self) -> None:
         """Commits until ``stop``. May be called again after it was killed: what was being committed is not lost."""
         self._thread = self._thread or ThreadPool(1)
-        while True:
-            if self._group is None:
-                if not self._dirty and not self._jobs:
-                    if self._stopping:
-                        break
-                    self._work.clear()
-                    self._work.wait(_IDLE_LOOK_S)
-                    continue
-                self._gather()
-                self._take()
-            result = self._attempt()
+        while (group := self._next()) is not None:
+            result = self._attempt(group)
             if result.reason is None:
-                self._committed(result)
+                self._committed(group, result)
+            elif result.lost is not None:
+                self._lost(group, result.lost)
             else:
-                self._failed(result.reason)
+                self._failed(group, result.reason)
                 self._pause()
         self._thread.spawn(self._committer.close).wait(1.0)
         self._thread.kill()
         self._thread = None
         self._stopped.set()
+
+    def _next(self) -> Group | None:
+        """What is to be attempted now; None when there is nothing more, for good."""
+        while True:
+            if self._attempted is not None:
+                return self._attempted
+            self._take_ahead()
+            if self._first is not None or self._group is not None:
+                return self._first or self._group
+            if self._dirty or self._jobs:
+                self._gather()
+                if not self._ahead:
+                    self._take()
+            elif self._stopping:
+                return None
+            else:
+                self._work.clear()
+                self._work.wait(_IDLE_LOOK_S)
 
     def stop(self, timeout_s: float) -> bool:
         """Commit what waits, then end. False if that was not done in time: what is left is lost with the process."""
@@ -264,12 +297,33 @@ class Writer:
         )
         return False
 
+    def guard(self, guard: Guard, on_lost: Callable[[LeaseHeld], None]) -> None:
+        """From now on calls are written only while ``guard`` says that they are ours.
+
+        Once it does not, they are abandoned, and ``on_lost(error)`` is called, on the hub; it must not wait.
+        """
+        self._committer.guard = guard
+        self._on_lost = on_lost
+
+    def rejoin_with(self, on_again: Callable[[Call, Call, list[Note]], None]) -> None:
+        """From now on a call whose channel is that of another one in the store is not refused: ``on_again(earlier,
+        again, notes)`` is called, on the hub, to make one of both. ``earlier`` is the one in the store, ``notes`` are
+        those of ``again``; nothing of it was written, and nothing more is under its id. It must not wait.
+        """
+        self._committer.rejoins = True
+        self._on_again = on_again
+
     def abandon(self) -> None:
-        """Write nothing more: these rows are another engine's now."""
+        """Write nothing more of calls: these rows are another engine's now. What is executed goes on."""
         self._abandoned = True
+        self._committer.abandon()
         self._dirty.clear()
-        self._stopping = True
-        self._hurry()
+        self._rows = 0
+        if self._group is not None and self._group is not self._attempted:
+            self._group.entries.clear()
+        waiters, self._waiters = self._waiters, []
+        for _, event in waiters:
+            event.set()
 
     def _gather(self) -> None:
         """Let what comes with the first come along; not if somebody waits, or if it has waited for the last commit."""
@@ -284,73 +338,126 @@ class Writer:
         keys = list(islice(self._dirty, _MAX_ENTRIES))
         entries = [self._dirty.pop(key) for key in keys]
         upto = entries[-1].number if self._dirty else self._number
-        while self._jobs and self._jobs[0][0].mark <= upto and len(self._in_group) < _MAX_JOBS:
+        jobs: list[Job] = []
+        while self._jobs and self._jobs[0].mark <= upto and len(jobs) < _MAX_JOBS:
             job = self._jobs.popleft()
-            if not job[0].given_up:
-                self._in_group.append(job)
+            if not job.given_up:
+                jobs.append(job)
         now_us = self._now_us()
-        complete_us = next((entry.since_us for entry in self._dirty.values()), now_us)
-        self._group = Group(entries, [job for job, _ in self._in_group], now_us, complete_us, upto)
+        complete_us = now_us - int(self._age_s(next(iter(self._dirty.values()), None)) * 1_000_000)
+        self._group = Group(entries, jobs, now_us, complete_us, upto)
 
-    def _attempt(self) -> Result:
-        assert self._group is not None
+    def _take_ahead(self) -> None:
+        jobs = [job for job in self._ahead if not job.given_up]
+        self._ahead.clear()
+        if self._first is not None:
+            self._first.jobs += jobs
+        elif jobs:
+            self._first = Group([], jobs, self._now_us(), self.data_as_of, self._upto, ahead=True)
+
+    def _attempt(self, group: Group) -> Result:
         assert self._thread is not None
         if self._running is None:
-            self._running = self._thread.spawn(self._committer.commit, self._group)
+            self._attempted = group
+            self._running = self._thread.spawn(self._committer.commit, group)
         while not self._running.wait(_SILENCE_S) and not self._running.ready():
             # It will end by itself, by the bounds of its connection; until then it is to be known.
             self._tell_failure(faults.TIMED_OUT)
         running, self._running = self._running, None
+        self._attempted = None
         return cast(Result, running.get())
 
-    def _committed(self, result: Result) -> None:
-        group, jobs = self._group, self._in_group
-        assert group is not None
-        self._group, self._in_group = None, []
-        self._upto = group.upto
+    def _committed(self, group: Group, result: Result) -> None:
+        self._put_away(group)
+        self._upto = max(self._upto, group.upto)
         size = sum(entry.size for entry in group.entries)
-        self._rows -= size
+        if not self._abandoned:
+            self._rows -= size
         self._committed_at = time.monotonic()
         self.commits += 1
-        self._failures = 0
-        for _, done in jobs:
-            done.set()
+        self._release(group)
+        self._tell_unwritten(group, result)
+        if self._group is None:  # else what goes ahead was taken, and the rest has yet to be
+            self._failures = 0
+            if self.reason is not None:
+                log.warning("the database takes writes again; %d rows wait", self._rows)
+                self._tell(None)
+        if self._on_commit is not None:
+            self._on_commit(result.seconds, size)
+        told = any(e.published or (e.call is not None and e.call.recordings) for e in group.entries)
+        if told or (group.jobs and not group.ahead):
+            self.on_published()
+
+    def _release(self, group: Group) -> None:
+        """Whoever waits for its commit."""
+        for job in group.jobs:
+            job.done.set()
         due = [event for number, event in self._waiters if number <= group.upto]
         self._waiters = [(number, event) for number, event in self._waiters if number > group.upto]
         for event in due:
             event.set()
+
+    def _tell_unwritten(self, group: Group, result: Result) -> None:
         for call_id, error in result.refused:
             self.refused += 1
             log.error("the database refuses call %s (%s); it is set aside", call_id, error)
             if self._on_refused is not None:
                 self._on_refused(call_id, error)
-        if self.reason is not None:
-            log.warning("the database takes writes again; %d rows wait", self._rows)
-            self._tell(None)
-        if self._on_commit is not None:
-            self._on_commit(result.seconds, size)
-        if jobs or any(e.published or (e.call is not None and e.call.recordings) for e in group.entries):
-            self.on_published()
+            self._set_aside(next(entry for entry in group.entries if entry.call_id == call_id), error)
+        for again in result.again:
+            self._again(again)
 
-    def _failed(self, reason: str) -> None:
+    def _again(self, again: Again) -> None:
+        """What came in meanwhile under the same id belongs to it."""
+        entry, call = again.entry, again.entry.call
+        notes = entry.notes
+        if (later := self._dirty.pop(entry.call_id, None)) is not None:
+            self._rows -= later.size
+            call, notes = later.call or call, notes + later.notes
+        assert call is not None
+        log.warning("channel %s of call %s lives again", call.fs_uuid, again.earlier.id)
+        self._on_again(again.earlier, call, [n for n in notes if (n.name, n.at_us, n.leg) not in again.noted])
+
+    def _put_away(self, group: Group) -> None:
+        if group.ahead:
+            self._first = None
+        else:
+            self._group = None
+
+    def _lost(self, group: Group, error: LeaseHeld) -> None:
+        """The rows are not ours to write any more; who waits for something else is served all the same."""
+        was_known, rows = self._abandoned, self._rows
+        self.abandon()
+        group.entries.clear()
+        self._settle_jobs(group)
+        if not was_known:
+            log.error("another engine (%s) has %s now: %d rows of ours are not written", error.holder, error.node, rows)
+            self._on_lost(error)
+
+    def _set_aside(self, entry: Entry, error: str) -> None:
+        rows = Refused(
+            call_id=entry.call_id, call=entry.call, notes=tuple(entry.notes), published=tuple(entry.published)
+        )
+        self.on_set_aside(rows, error)
+
+    def _failed(self, group: Group, reason: str) -> None:
         self._failures += 1
         self._tell_failure(reason)
-        self._settle_jobs()
+        if self._abandoned:
+            group.entries.clear()
+        self._settle_jobs(group)
 
     def _tell_failure(self, reason: str) -> None:
         if reason != self.reason:
             log.error("the database takes no writes: %s; %d rows wait, nothing is lost", reason, self._rows)
             self._tell(reason)
 
-    def _settle_jobs(self) -> None:
+    def _settle_jobs(self, group: Group) -> None:
         """After a failed attempt: who got an answer has it, who gave up is forgotten, the others are tried again."""
-        group = self._group
-        assert group is not None
-        for job, done in self._in_group:
+        for job in group.jobs:
             if job.error is not None:
-                done.set()
-        self._in_group = [(job, done) for job, done in self._in_group if job.error is None and not job.given_up]
-        group.jobs = [job for job, _ in self._in_group]
+                job.done.set()
+        group.jobs = [job for job in group.jobs if job.error is None and not job.given_up]
 
     def _tell(self, reason: str | None) -> None:
         self.reason = reason

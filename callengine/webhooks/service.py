@@ -131,7 +131,8 @@ class Webhooks:
             event_id = str(uuid_utils.uuid7())
             body = orjson.dumps({"type": TEST_EVENT, "timestamp": iso(now_us), "id": event_id, "seq": 0, "data": {}})
             keys = [signature.key_of(secret) for secret in secrets]
-            return self._sender.send(url, signature.headers(keys, event_id, now_us // 1_000_000, body), body)
+            headers = signature.headers(keys, event_id, now_us // 1_000_000, body)
+            return self._sender.send(url, headers, body, tenant_id=tenant_id)
         finally:
             self._testing.discard(tenant_id)
 

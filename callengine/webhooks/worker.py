@@ -21,6 +21,7 @@ from callengine.errors import LeaseHeld, StoreError
 from callengine.store.clock import clock_us
 from callengine.store.deliveries import Census, Deliveries
 from callengine.store.entities import Executes
+from callengine.store.faults import Trouble
 from callengine.store.holder import Holder
 from callengine.store.lease import Lease
 from callengine.webhooks.courier import Courier, Delivering
@@ -34,7 +35,7 @@ _POLL_S: Final = 1.0
 _NUDGED_S: Final = 0.02
 _LEASE_WAIT_S: Final = 2.0
 _CENSUS_S: Final = 30.0
-_AFTER_CRASH_US: Final = 5_000_000
+_AFTER_CRASH_S: Final = 5.0
 _SLOW_S: Final = 1.0
 
 
@@ -51,8 +52,9 @@ class Deliverer:
     """``run`` is to be supervised (``once``: it ends after ``stop``). ``step`` is one look and all that follows of it.
 
     ``url_of`` signs recordings' URLs as each attempt is rendered; ``probed`` as in ``calls.view``. ``now_us`` is the
-    wall clock that everything is due by. ``on_attempt(result, reply)`` is told of each attempt (``delivered``,
-    ``failed``, ``dead``, ``postponed``), ``on_crash(name, error)`` of a courier that died.
+    wall clock that everything is due by, ``monotonic`` that by which the lease is held, in seconds.
+    ``on_attempt(result, reply)`` is told of each attempt (``delivered``, ``failed``, ``dead``, ``postponed``),
+    ``on_crash(name, error)`` of a courier that died.
     ``nudge`` says that there is something new.
     """
 
@@ -67,12 +69,13 @@ class Deliverer:
         on_attempt: Callable[[str, Reply], None] = lambda result, reply: None,
         on_crash: Callable[[str, BaseException], None] = lambda name, error: None,
         now_us: Callable[[], int] = clock_us,
+        monotonic: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
     ) -> None:
         self._storage = storage
         self._sender = sender
         self._settings = settings
-        self._now_us = now_us
+        self._now_us, self._monotonic = now_us, monotonic
         self._on_crash = on_crash
         self._parts = Delivering(
             deliveries=storage.deliveries,
@@ -88,12 +91,13 @@ class Deliverer:
             on_attempt=on_attempt,
         )
         self.holder = storage.holder.name
-        self._held_until_us = 0
+        self._held_until_s: float | None = None
         self._couriers: dict[str, Courier] = {}
-        self._served: dict[str, int] = {}
-        self._crashed: dict[str, int] = {}
+        self._served: dict[str, float] = {}
+        self._crashed: dict[str, float] = {}
         self._slow: set[str] = set()
         self._crowded = False
+        self._trouble = Trouble(log, "the lease of the deliverer could not be renewed")
         self._wake = Event()
         self._stopping = False
         self._stopped = Event()
@@ -109,7 +113,7 @@ class Deliverer:
     @property
     def holds(self) -> bool:
         """Whether this is the one that delivers."""
-        return self._now_us() < self._held_until_us
+        return self._held_until_s is not None and self._monotonic() < self._held_until_s
 
     @property
     def at_work(self) -> int:
@@ -150,12 +154,12 @@ class Deliverer:
             courier.join(max(deadline - time.monotonic(), 0.0))
         quiet = not self._couriers
         self._stopped.wait(max(deadline - time.monotonic(), 0.5))
-        if self._held_until_us:
+        if self._held_until_s is not None:
             try:
                 self._storage.lease.release(ROLE, self.holder)
             except StoreError as error:
                 log.warning("the lease of the deliverer could not be given back: %s", error)
-            self._held_until_us = 0
+            self._held_until_s = None
         self._sender.close()
         return quiet
 
@@ -179,20 +183,21 @@ class Deliverer:
         self._wake.clear()
 
     def _hold(self, told: bool) -> bool:
-        began_us = self._now_us()
+        began_s = self._monotonic()
         try:
             dead = self._storage.holder.predecessor
-            self._storage.lease.acquire(ROLE, self.holder, began_us / 1_000_000, dead=dead)
+            self._storage.lease.acquire(ROLE, self.holder, self._now_us() / 1_000_000, dead=dead)
         except LeaseHeld as error:
             if not told:
                 log.info("webhooks are delivered by another engine (%s); waiting until it lets go", error.holder)
-            self._held_until_us = 0
+            self._held_until_s = None
             return False
         except StoreError as error:
-            log.warning("the lease of the deliverer could not be renewed: %s", error)
+            self._trouble.met(error)
             return self.holds
+        self._trouble.over()
         # By the time of asking: what came after may have taken long.
-        self._held_until_us = began_us + int(self._storage.lease.renew_every_s * 3 * 1_000_000)
+        self._held_until_s = began_s + self._storage.lease.renew_every_s * 3
         return True
 
     def _may_send(self) -> bool:
@@ -208,10 +213,9 @@ class Deliverer:
 
     def _look(self) -> None:
         """Gives endpoints that have something due a courier, those first that were served longest ago."""
-        now_us = self._now_us()
-        due = self._storage.deliveries.due(now_us)
-        self._forget(due, now_us)
-        waiting = sorted((e for e in due if self._crashed.get(e, 0) <= now_us), key=lambda e: self._served.get(e, 0))
+        due = self._storage.deliveries.due(self._now_us())
+        self._forget(due)
+        waiting = sorted((e for e in due if e not in self._crashed), key=lambda e: self._served.get(e, 0.0))
         left = 0
         for endpoint_id in waiting:
             courier = self._couriers.get(endpoint_id)
@@ -239,13 +243,13 @@ class Deliverer:
     def _ended(self, courier: Courier, error: BaseException | None) -> None:
         endpoint_id = courier.endpoint_id
         self._couriers.pop(endpoint_id, None)
-        self._served[endpoint_id] = self._now_us()
+        self._served[endpoint_id] = self._monotonic()
         if courier.seconds_an_attempt > _SLOW_S:
             self._slow.add(endpoint_id)
         else:
             self._slow.discard(endpoint_id)
         if error is not None:
-            self._crashed[endpoint_id] = self._now_us() + _AFTER_CRASH_US
+            self._crashed[endpoint_id] = self._monotonic() + _AFTER_CRASH_S
             if isinstance(error, StoreError):
                 log.warning("endpoint %s: the database failed: %s", endpoint_id, error)
             else:
@@ -253,13 +257,14 @@ class Deliverer:
                 self._on_crash("webhooks-courier", error)
         self.nudge()
 
-    def _forget(self, due: list[str], now_us: int) -> None:
+    def _forget(self, due: list[str]) -> None:
         """What is remembered of endpoints is bounded by those that have work."""
         if len(self._served) > 10_000:
             keep = set(due) | self._couriers.keys()
-            self._served = {e: us for e, us in self._served.items() if e in keep}
+            self._served = {e: at_s for e, at_s in self._served.items() if e in keep}
             self._slow &= keep
-        self._crashed = {e: us for e, us in self._crashed.items() if us > now_us}
+        now_s = self._monotonic()
+        self._crashed = {e: until_s for e, until_s in self._crashed.items() if until_s > now_s}
 
     def _count(self) -> None:
         try:

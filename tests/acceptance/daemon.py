@@ -26,9 +26,20 @@ def free_port() -> int:
 
 
 class Daemon:
-    """``configuration`` is TOML without ``http.port`` and ``state.directory``, which are made here. ``start`` it."""
+    """``configuration`` is TOML without ``http.port`` and ``state.directory``, which are made here. ``start`` it.
 
-    def __init__(self, state: Path, configuration: str, environ: Mapping[str, str] | None = None) -> None:
+    ``program``: what Python is to run, before the word ``run``.
+    """
+
+    def __init__(
+        self,
+        state: Path,
+        configuration: str,
+        environ: Mapping[str, str] | None = None,
+        *,
+        program: Sequence[str] = ("-m", "callengine"),
+    ) -> None:
+        self._program = program
         self.state = state
         self.url = f"http://127.0.0.1:{free_port()}"
         path = state / "callengine.toml"
@@ -60,7 +71,7 @@ class Daemon:
     def start(self, *, wait: bool = True) -> None:
         """Starts it; ``wait``: until it is ready."""
         with self.log_path.open("ab") as log:
-            self.process = subprocess.Popen([sys.executable, "-m", "callengine", "run"], env=self._env, stderr=log)
+            self.process = subprocess.Popen([sys.executable, *self._program, "run"], env=self._env, stderr=log)
         if wait:
             self.wait_ready()
 
@@ -78,11 +89,40 @@ class Daemon:
         self.stop()
         raise RuntimeError(f"the daemon did not get ready: {self.said()[-2000:]}")
 
+    def is_ready(self) -> bool:
+        """What /readyz says, within two seconds; False where nobody answers."""
+        try:
+            with urllib.request.urlopen(self.url + "/readyz", timeout=2) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
     def kill(self) -> None:
         """kill -9."""
         assert self.process is not None
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(timeout=10)
+
+    def suspend(self) -> None:
+        """SIGSTOP."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """SIGCONT."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGCONT)
+
+    def hangup(self) -> None:
+        """SIGHUP: read the settings again."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
+
+    def rss_bytes(self) -> int:
+        """What it holds of memory."""
+        assert self.process is not None
+        pages = Path(f"/proc/{self.process.pid}/statm").read_text().split()[1]
+        return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
     def stop(self) -> int:
         """SIGTERM. Returns the exit code."""

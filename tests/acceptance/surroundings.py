@@ -16,20 +16,25 @@ KEY = "a-key-that-no-log-may-have"
 
 
 class Surroundings:
-    """A context manager that ends both. ``settings`` and ``environ`` tell a daemon where they are."""
+    """A context manager that ends both. ``settings`` and ``environ`` tell a daemon where they are.
 
-    def __init__(self, folder: Path, *, latency_ms: int = 300) -> None:
+    ``with_gemini`` false: there is none, and nothing is analysed. ``bodies``: the file of what was delivered.
+    """
+
+    def __init__(self, folder: Path, *, latency_ms: int = 300, with_gemini: bool = True) -> None:
         self._folder = folder
         self._latency_ms = latency_ms
+        self._with_gemini = with_gemini
         self._secret_file = folder / "webhook.secret"
-        self._bodies = folder / "delivered.jsonl"
+        self.bodies = folder / "delivered.jsonl"
         self._receiver_url = f"http://127.0.0.1:{free_port()}/"
         self._receiver: subprocess.Popen[bytes] | None = None
         self.gemini: GeminiProcess | None = None
 
     def __enter__(self) -> Self:
-        self.gemini = launch(["--key", KEY, "--latency-ms", str(self._latency_ms)])
-        self._bodies.touch()
+        if self._with_gemini:
+            self.gemini = launch(["--key", KEY, "--latency-ms", str(self._latency_ms)])
+        self.bodies.touch()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
@@ -41,15 +46,10 @@ class Surroundings:
 
     def settings(self) -> str:
         """TOML."""
-        assert self.gemini is not None
-        return f"""
-[ai]
-enabled = true
-base_url = "{self.gemini.base_url}"
-min_audio_s = 1
-[webhooks]
-allow_networks = ["127.0.0.0/8"]
-"""
+        words = '[webhooks]\nallow_networks = ["127.0.0.0/8"]\n'
+        if self.gemini is None:
+            return words
+        return f'{words}[ai]\nenabled = true\nbase_url = "{self.gemini.base_url}"\nmin_audio_s = 1\n'
 
     def environ(self) -> dict[str, str]:
         """The secrets."""
@@ -66,7 +66,7 @@ allow_networks = ["127.0.0.0/8"]
         port = self._receiver_url.rstrip("/").rsplit(":", 1)[1]
         self._receiver = launched(
             "callengine.standin.receiver",
-            ["--port", port, "--secret-file", str(self._secret_file), "--log", str(self._bodies)],
+            ["--port", port, "--secret-file", str(self._secret_file), "--log", str(self.bodies)],
             self._folder / "receiver.log",
         )
 
@@ -78,7 +78,7 @@ allow_networks = ["127.0.0.0/8"]
 
     def delivered(self) -> list[dict[str, Any]]:
         """Every body that the receiver took, repeats too."""
-        return [json.loads(line) for line in self._bodies.read_text().splitlines()]
+        return [json.loads(line) for line in self.bodies.read_text().splitlines()]
 
     def told(self) -> dict[str, list[dict[str, Any]]]:
         """The bodies by call, each event once, in the order of their first arrival."""

@@ -518,6 +518,25 @@ def test_the_lease_is_renewed_while_it_is_asked(make: Make, store: Store) -> Non
     assert b.record(call).analysis_status == "completed"
 
 
+def test_what_is_asked_is_not_asked_again_by_a_clock_that_was_set(make: Make) -> None:
+    """Its lease looks then as if it had expired, or were written by a clock that was ahead."""
+    b = make()
+    again: list[bool] = []
+
+    def ask(_ask: Ask, _uploads: Uploads) -> Answer:
+        for set_s in (3600, -3600, -7200):
+            b.clock.us += set_s * 1_000_000
+            again.append(b.analyst.once())
+        return reply()
+
+    b.sdk.answers = [ask, reply()]
+    call = a_recorded_call(b.writer)
+    assert b.analyst.once()
+    assert again == [False] * 3
+    assert len(b.sdk.asked) == 1
+    assert b.record(call).analysis_status == "completed"
+
+
 def test_without_a_switch_nothing_is_claimed(make: Make) -> None:
     b = make(node="")
     a_recorded_call(b.writer)

@@ -101,6 +101,7 @@ class World:
     now_us: int = BASE_US
     clock_s: float = 0.0
     failing: Exception | None = None
+    delays: list[float] = field(default_factory=list)
 
     def empty(self) -> None:
         """Makes everything as new; the clock goes on past whatever was remembered."""
@@ -394,13 +395,9 @@ def services(world: World, chosen: Settings | None = None, **more: Any) -> Servi
         "metrics": lambda: b"callengine_build_info 1.0\n",
         "data_as_of": lambda: BASE_US,
         "monotonic_s": lambda: world.clock_s,
-        "sleep": _no_sleep,
+        "sleep": lambda seconds: world.delays.append(seconds),
     }
     return Services(**{**offered, **more})
-
-
-def _no_sleep(seconds: float) -> None:
-    """A brake that is not waited for."""
 
 
 def app(world: World, chosen: Settings | None = None, **more: Any) -> Flask:

@@ -11,6 +11,8 @@ import pytest
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from callengine.api.problems import MAX_FAULTS
+from callengine.api.spec import MAX_PARAMETERS
 from callengine.errors import CommandRefused, CommandTimedOut, EslDisconnected, QueueFull, SwitchUnavailable
 from tests.api import fakes
 from tests.api.conftest import Ask
@@ -91,6 +93,33 @@ def test_a_query_parameter_is_right_or_refused(world: World, ask: Ask, path: str
 def test_a_filter_is_right_or_refused(ask: Ask, query: str) -> None:
     body = problem(ask(f"GET /v1/calls?{query}"), 400)
     assert [error["loc"] for error in body["errors"]] == [["query", query.partition("=")[0]]]
+
+
+@pytest.mark.parametrize("query", [b"status=\xff\xfe", b"\xff=1", b"disposition=\xc0\x8a"])
+def test_a_query_that_is_no_utf8_is_refused(client: FlaskClient, alice: dict[str, str], query: bytes) -> None:
+    environ = {"QUERY_STRING": query.decode("latin-1")}  # as a server hands over what came
+    body = problem(client.get("/v1/calls", headers=alice, environ_overrides=environ), 400)
+    assert body["errors"] == [{"loc": ["query"], "msg": "is no UTF-8"}]
+
+
+def test_the_number_of_parameters_is_bounded(ask: Ask) -> None:
+    body = problem(ask("GET /v1/calls?" + "&".join(f"p{n}=1" for n in range(MAX_PARAMETERS))), 400)
+    assert len(body["errors"]) == MAX_PARAMETERS
+    body = problem(ask("GET /v1/calls?" + "&".join(f"p{n}=1" for n in range(MAX_PARAMETERS + 1))), 400)
+    assert [error["loc"] for error in body["errors"]] == [["query"]]
+
+
+def test_an_answer_is_not_many_times_as_long_as_what_was_wrong(ask: Ask) -> None:
+    body = problem(ask("POST /v1/campaigns", json={f"p{n}": 1 for n in range(5000)}), 400)
+    assert len(body["errors"]) == MAX_FAULTS
+
+
+@pytest.mark.parametrize("depth", [100, 1000, 5000])
+@pytest.mark.parametrize("field", ["variables", "on_answer", "destination", "unknown"])
+def test_a_deep_body_is_refused(ask: Ask, depth: int, field: str) -> None:
+    for opened, closed in ((b"[", b"]"), (b'{"a":', b"}")):
+        data = b'{"%s": %s1%s}' % (field.encode(), opened * depth, closed * depth)
+        problem(ask("POST /v1/calls", data=data, content_type="application/json"), 400)
 
 
 def test_all_that_is_wrong_is_told_at_once(ask: Ask) -> None:

@@ -12,6 +12,7 @@ from flask.testing import FlaskClient
 from gevent import socket
 
 from callengine.api.blueprint import create_app
+from callengine.api.brake import FREE_FAILURES
 from callengine.api.server import ApiServer
 from callengine.cdr.inbox import Inbox
 from callengine.config.settings import Settings
@@ -92,6 +93,24 @@ def test_guessing_is_slowed_down(inbox: Kept) -> None:
     assert slept == [0.1, 0.2, 0.4]
     assert client.post("/fs/cdr", data=RECORD, headers=authorized()).status_code == 200
     assert len(slept) == 3
+
+
+def test_a_flood_of_guesses_is_not_even_looked_at(inbox: Kept) -> None:
+    statuses: list[int] = []
+
+    def waiting(_delay_s: float) -> None:  # another one arrives while this one waits; the last has the right password
+        at = len(statuses)
+        statuses.append(0)
+        headers = authorized(password=SECRET if at == 3 else "wrong")
+        statuses[at] = client.post("/fs/cdr", data=RECORD, headers=headers).status_code
+
+    client = fakes.app(World(), settings(), cdr=inbox, sleep=waiting).test_client()
+    for _ in range(FREE_FAILURES + 1):
+        assert client.post("/fs/cdr", data=RECORD, headers=authorized(password="wrong")).status_code == 401
+    assert statuses == [401, 401, 401, 429]
+    assert not inbox.bodies
+    other = {"REMOTE_ADDR": "192.0.2.7"}
+    assert client.post("/fs/cdr", data=RECORD, headers=authorized(), environ_base=other).status_code == 200
 
 
 def test_a_full_inbox_refuses(client: FlaskClient, inbox: Kept) -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from callengine.api.keys import FREE_FAILURES, KNOWN_S, LONGEST_DELAY_S, MAX_KNOWN, Brake, Gate
+from callengine.api.brake import FREE_FAILURES, LONGEST_DELAY_S, MAX_ADDRESSES, Brake
+from callengine.api.keys import KNOWN_S, MAX_KNOWN, Gate
 from callengine.api.problems import Refusal
 from tests.api import fakes
 from tests.api.conftest import Ask
@@ -134,6 +135,27 @@ def test_the_brake_is_bounded(world: World) -> None:
     for n in range(1000):
         brake.failed(f"address-{n}", 0.0)
     assert len(brake) == 10
+
+
+def test_a_host_of_ipv6_is_one_address_however_many_it_has() -> None:
+    brake = Brake()
+    delays = [brake.failed(f"2001:db8:0:1::{n:x}", 0.0) for n in range(20_000)]
+    assert (len(brake), delays[-1]) == (1, LONGEST_DELAY_S)
+    assert brake.failed("2001:db8:0:2::1", 0.0) == 0.0
+    for n in range(MAX_ADDRESSES + 100):
+        brake.failed(f"2001:db8:{n:x}::1", 0.0)
+    assert len(brake) == MAX_ADDRESSES
+
+
+@pytest.mark.parametrize("same", ["::ffff:192.0.2.1", "192.0.2.1"])
+def test_an_ipv4_address_is_one_however_it_is_written(same: str) -> None:
+    brake = Brake()
+    for _ in range(FREE_FAILURES):
+        brake.failed("192.0.2.1", 0.0)
+    assert brake.failed(same, 0.0) > 0
+    assert brake.failed("::ffff:192.0.2.2", 0.0) == 0.0
+    for odd in ("", "fe80::1%eth0", "/run/socket"):
+        assert brake.failed(odd, 0.0) == 0.0
 
 
 def test_a_flood_of_guesses_takes_few_places_and_is_then_answered_at_once(world: World) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
+from callengine.api.brake import FREE_FAILURES
 from callengine.api.services import Readiness
 from tests.api import fakes
 from tests.api.conftest import Ask
@@ -63,6 +64,29 @@ def test_metrics_need_the_token_from_elsewhere(client: FlaskClient, address: str
         assert (response.status_code, response.content_type) == (401, "application/problem+json")
     given = {"Authorization": "Bearer metrics-secret"}
     assert client.get("/metrics", environ_base=base, headers={**headers, **given}).status_code == 200
+
+
+def test_who_guesses_the_token_is_slowed_down(world: World, client: FlaskClient) -> None:
+    base = {"REMOTE_ADDR": "192.0.2.1"}
+
+    def status(token: str) -> int:
+        return client.get("/metrics", environ_base=base, headers={"Authorization": f"Bearer {token}"}).status_code
+
+    assert {status("wrong") for _ in range(FREE_FAILURES)} == {401}
+    assert world.delays == []
+    assert [status("wrong") for _ in range(3)] == [401] * 3
+    assert world.delays == sorted(set(world.delays))
+    assert (len(world.delays), status("metrics-secret")) == (3, 200)
+
+
+def test_who_guesses_keys_at_readyz_is_slowed_down_and_it_is_told_all_the_same(
+    world: World, client: FlaskClient
+) -> None:
+    for n in range(FREE_FAILURES + 2):
+        assert client.get("/readyz", headers={"Authorization": f"Bearer wrong-{n}"}).text == "ready\n"
+    assert len(world.delays) == 2
+    assert client.get("/readyz").text == "ready\n"
+    assert len(world.delays) == 2
 
 
 def test_without_a_token_metrics_are_for_this_machine_only(world: World) -> None:

@@ -41,7 +41,7 @@ class Tried:
     def __init__(self) -> None:
         self.sent: list[tuple[str, dict[str, str], bytes]] = []
 
-    def send(self, url: str, headers: dict[str, str], body: bytes) -> Reply:
+    def send(self, url: str, headers: dict[str, str], body: bytes, *, tenant_id: str) -> Reply:
         self.sent.append((url, headers, body))
         return Reply(duration_s=0.012, status=503, error="answered 503", response="later")
 

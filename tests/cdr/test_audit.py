@@ -137,3 +137,6 @@ def test_once_a_day_at_its_hour(house: House) -> None:
     assert not nightly.due
     now_us += 24 * hour
     assert nightly.due
+    nightly.once()
+    now_us -= 24 * hour  # the clock was a day ahead
+    assert nightly.due

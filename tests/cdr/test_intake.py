@@ -345,6 +345,18 @@ def test_a_restart_reads_what_is_new_and_a_margin(house: House) -> None:
     assert list(marks) == [str(house.folder)]
 
 
+def test_a_mark_of_the_future_hides_nothing(house: House) -> None:
+    """The clock of the machine was an hour ahead, and was set back while we were away."""
+    house.now_us += 3_600_000_000
+    house.write(A, cdr(A), age_s=1)
+    house.settle()
+    house.now_us -= 3_600_000_000
+    house.restart()
+    house.write(C, cdr(C), age_s=1)
+    house.settle()
+    assert house.row(C).end_source == "cdr"
+
+
 def test_a_mark_never_passes_what_waits(house: House) -> None:
     house.write(B, bridged_pair()[1], age_s=500)
     house.write(C, cdr(C), age_s=1)

@@ -32,6 +32,7 @@ COMMANDS = {
     "key revoke",
     "migrate run",
     "migrate status",
+    "quarantine drop",
     "quarantine list",
     "quarantine retry",
     "quarantine show",

@@ -76,7 +76,7 @@ def test_poison_is_set_aside_counted_and_the_next_call_works() -> None:
     bad = [b"{", b'{"Event-Name":"CHANNEL_CREATE"}', b"\xff\xfe", b"[]", b'{"no":"name"}']
     rig.work_off([*bad, *whole_call()])
     assert [body for body, _ in rig.poison] == bad
-    assert rig.samples()["callengine_poison_total[]"] == len(bad)
+    assert rig.samples()["callengine_poison_total[('kind', 'event')]"] == len(bad)
     assert len(rig.over) == 1
 
 

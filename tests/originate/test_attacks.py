@@ -25,70 +25,8 @@ from tests.esl.clients import new_client
 from tests.esl.parser import Read, originate
 from tests.esl.switches import Peer, Switch, reply, response, switch
 from tests.originate.fakes import REQUEST, TENANT, Rig
+from tests.security.hostile import ATTACKS, WIDE
 
-ATTACKS = [
-    "x\n\napi fsctl shutdown\n\n",
-    "x\r\n\r\napi system id",
-    "x\nJob-UUID: forged",
-    "x\0y",
-    "x}sofia/gateway/evil/1 &park() {",
-    "x}{execute_on_answer=system id",
-    "x,execute_on_answer=system id",
-    "x\\,execute_on_answer=system id",
-    "x',execute_on_answer='system id",
-    "x\\',execute_on_answer=\\'system id",
-    "x'",
-    "x\\",
-    "x \\",
-    "'",
-    "x:_:sofia/gateway/evil/1",
-    "x|sofia/gateway/evil/1",
-    "x,sofia/gateway/evil/1",
-    "x @evil.example",
-    "1@evil.example",
-    "[api_on_answer=system]x",
-    "<api_on_answer=system>x",
-    "^^;api_on_answer=system",
-    "x) &system(id",
-    "x)",
-    "x &system(id)",
-    "&system(id)",
-    "system:id inline",
-    "x inline",
-    "x XML other",
-    "x undef",
-    "undef",
-    "UNDEF",
-    "-both",
-    "${system(id)}",
-    "$${password}",
-    "\\${system(id)}",
-    "$",
-    "ARRAY::a|:b",
-    "origination_nested_vars=true",
-    'x" <sip:0@evil.example>',
-    "%22%0d%0aX-Evil:%201",
-    "x;fs_path=sip:evil.example",
-    "../../etc/passwd",
-    "\ud800",
-    "\u2028",
-    "x" * 5000,
-    "",
-    " ",
-]
-WIDE = {
-    "originate": {
-        "max_per_second": 10_000,
-        "max_concurrent": 10_000,
-        "queue_max": 10_000,
-        "destination_pattern": "(?s).*",
-        "extension_pattern": "(?s).*",
-        "gateways": {"carrier": {"caller_id_pattern": "(?s).*"}, "other": {}},
-        "agents": {"desk": {"dial_string": "user/{agent}", "agent_pattern": "(?s).*"}},
-        "applications": {"ivr": {"application": "playback", "arguments": "/sounds/hello.wav"}},
-        "variables": ["sip_h_X-*", "crm_*", "z*"],
-    }
-}
 # What a request says before the attack: a text, the destination, and who or what is at the other end.
 MARK, LEAD, OTHER = "4711", "4712", "42"
 AGENT = {"type": "agent", "agents": "desk", "agent_id": OTHER}

@@ -154,6 +154,12 @@ def test_an_engine_that_died_after_its_claim_has_sent_nothing_and_blocks_nobody_
     assert rig.calls() == 1
 
 
+def test_a_claim_of_a_clock_that_was_set_back_blocks_nobody(rig: StoreRig) -> None:
+    rig.writer.execute(lambda db: idempotency.claim(db, TENANT, "k", "f1", rig.now_us() + 3_600_000_000), 5)
+    assert rig.place("k").live
+    assert rig.calls() == 1
+
+
 def test_a_key_is_kept_for_a_day(rig: StoreRig) -> None:
     first = rig.place("k")
     rig.now += DAY_S - 1

@@ -185,3 +185,34 @@ def test_whatever_happens_the_counts_agree(steps: list[tuple[str, int]]) -> None
     for name in holding:
         line.release(name)
     assert (line.in_flight, line.taken_of("a"), line.taken_of("b")) == (0, 0, 0)
+
+
+# -- other limits while it runs --------------------------------------------------------------------------------------
+
+
+def test_other_limits_hold_for_what_waits_and_what_is_to_come() -> None:
+    pacer: Pacer[str] = Pacer(Limits(None, 10), {"a": Limits(None, 1)}, queue_max=2)
+    for call in ("one", "two"):
+        pacer.reserve()
+        pacer.enter(call, "a", 100.0, call)
+    first = pacer.next(0.0)
+    assert first is not None
+    assert pacer.next(0.0) is None  # one at a time
+    with pytest.raises(QueueFull):
+        pacer.reserve()
+        pacer.reserve()
+    pacer.reconfigure(Limits(None, 10), {"a": Limits(None, 2), "b": Limits(1.0, None)}, queue_max=10)
+    second = pacer.next(0.0)
+    assert second is not None
+    assert second.call_id == "two"
+    for call in ("three", "four"):
+        pacer.reserve()
+        pacer.enter(call, "b", 100.0, call)
+    assert pacer.next(0.0) is not None
+    assert pacer.next(0.0) is None  # a second later
+    pacer.reconfigure(Limits(None, 10), {}, queue_max=10)
+    assert pacer.next(0.0) is not None  # a gateway that is not there any more has no limits of its own
+    assert (pacer.in_flight, pacer.taken_of("a")) == (4, 2)
+    for call in ("one", "two", "three", "four"):
+        assert pacer.release(call)
+    assert (pacer.in_flight, pacer.taken_of("a"), pacer.taken_of("b")) == (0, 0, 0)

@@ -183,7 +183,7 @@ def test_another_switchs_segments_are_set_aside(tmp_path: Path) -> None:
     life.end()
     assert store.told() == {}
     assert (life.spool.set_aside, life.spool.bytes, life.spool.left_behind) == (1, 0, [])
-    assert names(tmp_path / ASIDE) == ["000000000001.spool"]
+    assert names(tmp_path / ASIDE) == ["000000000001.json", "000000000001.spool"]
 
 
 def test_segments_from_before_the_switch_told_its_name(tmp_path: Path) -> None:
@@ -240,7 +240,7 @@ def test_damage_in_the_middle_costs_no_more_than_itself(tmp_path: Path) -> None:
     assert (life.spool.set_aside, path.exists()) == (0, True)
     life.tend()
     assert (life.spool.set_aside, path.exists()) == (1, False)
-    assert names(tmp_path / ASIDE) == [path.name]
+    assert names(tmp_path / ASIDE) == [f"{path.stem}.json", path.name]
 
 
 def test_the_database_away_during_a_replay_leaves_all_as_it_was(

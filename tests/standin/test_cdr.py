@@ -122,7 +122,24 @@ def test_written_before_the_channel_is_gone(switch: Switch, folder: Path) -> Non
     while not (folder / f"{uuid}.cdr.json").exists():
         assert time.monotonic() < deadline
         gevent.sleep(0.01)
-    assert not list(folder.glob("*.tmp"))
+
+
+def test_written_in_place_so_that_a_reader_may_meet_half_of_it(switch: Switch, folder: Path) -> None:
+    uuid = place(switch, "486")
+    path, halves, deadline = folder / f"{uuid}.cdr.json", 0, time.monotonic() + 5
+    while True:
+        assert time.monotonic() < deadline
+        gevent.sleep(0.001)
+        try:
+            json.loads(path.read_bytes())
+        except FileNotFoundError:
+            continue
+        except ValueError:
+            halves += 1
+        else:
+            break
+    assert halves
+    assert cdr_of(folder, uuid)["variables"]["hangup_cause"] == "USER_BUSY"
 
 
 def test_what_never_was_a_channel_has_none(switch: Switch, folder: Path) -> None:

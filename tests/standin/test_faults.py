@@ -124,6 +124,12 @@ def test_the_module_is_reloaded_and_calls_live_on(standin: StandIn, switch: Swit
     frames = switch.wire.to_the_end()
     assert frames[-1].kind == "text/disconnect-notice"
     assert frames[-1].text == GOING_DOWN
+    with pytest.raises(ConnectionRefusedError):
+        Wire.connect(standin.host, standin.port)
+    deadline = time.monotonic() + 5
+    while not standin.server.listening:
+        assert time.monotonic() < deadline
+        gevent.sleep(0.005)
     assert login(standin).api(f"uuid_exists {uuid}") == "true"
 
 

@@ -31,25 +31,25 @@ def test_the_name_of_one_that_was_killed_is_known(tmp_path: Path, store: Store) 
         assert process.stdout is not None
         name, alone = process.stdout.readline().split()
         assert alone == "True"
-        lease.acquire("sw1", name, 1000.0)
+        lease.hold("sw1", name)
         beside = Holder(tmp_path)
         assert (beside.alone, beside.predecessor, beside.claim()) == (False, None, False)
         with pytest.raises(LeaseHeld):
-            lease.acquire("sw1", beside.name, 1001.0, dead=beside.predecessor)
+            lease.hold("sw1", beside.name, dead=beside.predecessor)
         process.kill()
         process.wait()
         assert beside.claim()
         assert beside.predecessor == name
-        assert lease.acquire("sw1", beside.name, 1001.0, dead=beside.predecessor) == 2
+        assert lease.hold("sw1", beside.name, dead=beside.predecessor).epoch == 2
     beside.release()
     assert Holder(tmp_path).predecessor == beside.name
 
 
 def test_who_is_dead_elsewhere_is_not_taken_for_another(tmp_path: Path, store: Store) -> None:
     lease = Lease(store)
-    lease.acquire("sw1", "living", 1000.0)
+    lease.hold("sw1", "living")
     with pytest.raises(LeaseHeld):
-        lease.acquire("sw1", "me", 1001.0, dead="somebody else")
+        lease.hold("sw1", "me", dead="somebody else")
 
 
 def test_without_a_directory_there_is_no_lock(tmp_path: Path) -> None:

@@ -51,9 +51,9 @@ def test_an_idle_engine_keeps_its_data_as_of_fresh_with_its_lease(store: Store, 
     lease = Lease(writer)
     writer.put(a_call(node="sw1"))
     writer.flush(5)
-    lease.acquire("sw1", "a", T0 / 1_000_000)
+    fence = lease.hold("sw1", "a")
     now[0] += 60_000_000
-    lease.renew("sw1", "a", now[0] / 1_000_000)
+    lease.renew(fence)
     reads.check()
     assert reads.data_as_of == now[0]
     writer.stop(5)

@@ -245,13 +245,16 @@ def test_who_waits_is_not_kept_waiting_for_the_interval(store: Store) -> None:
 
 
 def test_data_as_of_is_the_moment_of_the_oldest_that_waits(store: Store) -> None:
-    now = [1000]
-    writer = Writer(store, now_us=lambda: now[0])
+    now, clock = [1000], [0.0]
+    writer = Writer(store, now_us=lambda: now[0], clock=lambda: clock[0])
     assert writer.data_as_of == 1000
     writer.put(a_call())
-    now[0] = 3000
+    now[0], clock[0] = 3000, 0.002
     writer.put(a_call())
     assert (writer.data_as_of, writer.oldest_age_s) == (1000, 0.002)
+    for set_us in (3_600_000_000, -3_600_000_000):  # what was put before such a step is as old as it was
+        now[0] += set_us
+        assert (writer.data_as_of, writer.oldest_age_s) == (now[0] - 2000, 0.002)
     writer.start()
     writer.flush(5)
     assert (writer.data_as_of, writer.oldest_age_s) == (3000, 0.0)

@@ -49,6 +49,10 @@ class Clock:
     def pass_s(self, seconds: float) -> None:
         self.us += int(seconds * 1_000_000)
 
+    def monotonic(self) -> float:
+        """Where the wall clock is never set, one is as good as the other."""
+        return self.us / 1_000_000
+
 
 @dataclass
 class Got:
@@ -115,9 +119,8 @@ class House:
     def deliverer(self, sender: Any = None, **more: Any) -> Deliverer:
         """An engine's deliverer, as one process has it."""
         storage = Storage(Deliveries(self.store), self.writer, Lease(self.writer), Holder(NOWHERE))
-        return Deliverer(
-            storage, sender or self.receivers, self.settings, now_us=self.clock, jitter=lambda: 0.5, **more
-        )
+        given = {"now_us": self.clock, "monotonic": self.clock.monotonic, "jitter": lambda: 0.5, **more}
+        return Deliverer(storage, sender or self.receivers, self.settings, **given)
 
     def endpoint(self, url: str = "https://receiver.test/hook", tenant: str = TENANT, **more: Any) -> Endpoint:
         made, _ = self.service.create(tenant, url, more.pop("events", ()), None, True)

@@ -469,8 +469,11 @@ def test_one_test_at_a_time_for_a_tenant(house: House) -> None:
     made, theirs = house.endpoint(), house.endpoint(tenant=OTHER)
     going = Event()
 
+    asked: set[str] = set()
+
     class Slow:
-        def send(self, url: str, headers: dict[str, str], body: bytes) -> Reply:
+        def send(self, url: str, headers: dict[str, str], body: bytes, *, tenant_id: str) -> Reply:
+            asked.add(tenant_id)
             assert going.wait(10)
             return OK
 
@@ -485,3 +488,4 @@ def test_one_test_at_a_time_for_a_tenant(house: House) -> None:
     going.set()
     assert first.get(timeout=5) == other.get(timeout=5) == OK
     assert service.test(TENANT, made.id) == OK
+    assert asked == {TENANT, OTHER}  # whose lookups they are
