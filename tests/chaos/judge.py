@@ -126,8 +126,10 @@ def _without_cdr(e: Evidence, call: Mapping[str, Any], seen: set[str]) -> Iterab
     if heard.answered_us and call["answer_time"] != iso(heard.answered_us):
         yield f"answer_time is {call['answer_time']}, the switch had said {iso(heard.answered_us)}"
     if heard.hangup_cause is None or call["end_time"] is None:
+        # Whoever else listened may have been cut off a moment earlier than the daemon.
+        told = heard.hangup_cause is not None or _near_a_death(e, call["ended_after"])
         for name in _ENDS:
-            if call[name] is not None and (heard.hangup_cause is None or name != "hangup_cause"):
+            if call[name] is not None and not (name == "hangup_cause" and told):
                 yield f"{name} is {call[name]!r}, and nobody told"
     elif call["hangup_cause"] != heard.hangup_cause:
         yield f"hangup_cause is {call['hangup_cause']}, the switch had said {heard.hangup_cause}"

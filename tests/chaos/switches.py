@@ -50,6 +50,7 @@ class Switch:
             self.options = replace(options, port=free_port())
             self._launch()
         self.recordings.mkdir(exist_ok=True)
+        self._began = time.time()
         self._offset = self._far_end.stat().st_size if self._far_end.exists() else 0
 
     def _launch(self) -> None:
@@ -86,7 +87,7 @@ class Switch:
                 path.unlink()
 
     def arrived(self, tag: str) -> list[FarCall]:
-        """What the far end saw of the run with that tag."""
+        """What the far end saw of the run with that tag. What rang since an earlier run is not of this one."""
         calls = []
         with self._far_end.open() as file:
             file.seek(self._offset)
@@ -94,7 +95,8 @@ class Switch:
                 entry: dict[str, Any] = json.loads(line)
                 number = str(entry["number"])
                 if number[1:4] == tag and len(number) == len("1") + len(tag) + 9:
-                    calls.append(FarCall(number, float(entry["t"] if "t" in entry else entry["at"])))
+                    call = FarCall(number, float(entry["t"] if "t" in entry else entry["at"]))
+                    calls += [call] if call.at_s >= self._began else []
         return calls
 
     # -- what is done to it --------------------------------------------------------------------------------------------

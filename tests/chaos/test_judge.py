@@ -100,7 +100,7 @@ def test_a_call_whose_switch_told_nobody_of_it() -> None:
     "claim",
     [
         {"end_time": iso(US + 2_000_000)},
-        {"hangup_cause": "NORMAL_CLEARING"},
+        {"hangup_cause": "NORMAL_CLEARING", "ended_after": iso(US - 500_000)},
         {"talk_duration_s": 1},
         {"answer_time": None},
         {"ended_before": None},
@@ -118,6 +118,12 @@ def test_an_end_that_the_switch_told_before_it_died() -> None:
     assert counts(died(the_call(), said)) == {}
     assert counts(died(the_call(), HEARD)) == {"wrong": 1}
     assert counts(died(the_call(hangup_cause="USER_BUSY"), said)) == {"wrong": 1}
+
+
+def test_a_cause_that_the_daemon_alone_heard_in_the_last_moment() -> None:
+    assert (
+        counts(died(closed_with_bounds(hangup_cause="NORMAL_CLEARING", ended_after=iso(US + 1_900_000)), HEARD)) == {}
+    )
 
 
 def test_without_a_cdr_and_without_a_reason() -> None:
