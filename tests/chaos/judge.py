@@ -3,28 +3,33 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Final
 
 from callengine.calls.facts import LegReported
 from callengine.calls.view import iso
-from callengine.cdr.comparing import compare, is_call
+from callengine.cdr.comparing import expected, is_call
 from tests.chaos.load import Placed
 from tests.chaos.switches import FarCall
 from tests.chaos.witness import Heard
 
 # What reaches the far end this shortly before the switch is killed, it told nobody of: its events were still in line.
 _UNTOLD_S: Final = 1.0
-# A call of ours with one of these reasons says that the switch was never asked.
-_NEVER_ASKED: Final = frozenset({"queue_timeout", "cancelled", "switch_unreachable"})
+# A call of ours with one of these reasons says that the switch was never asked, or never dialled the lead.
+_NEVER_ASKED: Final = frozenset(
+    "queue_timeout cancelled switch_unreachable not_committed engine_stopped switch_refused lead_not_dialled".split()
+)
 _ENDS: Final = ("end_time", "hangup_cause", "talk_duration_s", "total_duration_s")
 
 
 @dataclass
 class Verdict:
-    """``lines`` tell each fault that was found. ``untold``: the far end saw them; the switch died before it told."""
+    """``lines`` tell each fault that was found. ``untold``: the far end saw them; the switch died before it told.
+
+    ``undialled``: why calls got no channel, by reason or cause. Nothing is wrong with them; many tell of a long outage.
+    """
 
     calls: int = 0
     with_cdr: int = 0
@@ -36,6 +41,7 @@ class Verdict:
     untold: int = 0
     without_cdr: int = 0
     at_far_end: int = 0
+    undialled: Counter[str] = field(default_factory=Counter)
     lines: list[str] = field(default_factory=list)
 
     @property
@@ -49,6 +55,7 @@ class Evidence:
     """All that there is to judge by. ``deaths``: when the switch was being killed, from and until, our clock.
 
     ``delivered``: by call, the ``seq`` of each event that its receiver took, and the call in the last of them.
+    ``retold``: calls of which two events came under one ``seq``.
     """
 
     told: list[dict[str, Any]]
@@ -58,6 +65,7 @@ class Evidence:
     deaths: list[tuple[float, float]]
     heard: Mapping[str, Heard]
     delivered: Mapping[str, tuple[set[int], dict[str, Any]]]
+    retold: Collection[str] = ()
 
 
 def judge(e: Evidence) -> Verdict:
@@ -74,9 +82,11 @@ def judge(e: Evidence) -> Verdict:
         found = e.cdrs.get(call["fs_uuid"])
         if found is not None:
             verdict.with_cdr += 1
-            wrong = [f"{d.field} is {d.ours!r}, the CDR says {d.theirs!r}" for d in compare(call, found, e.cdrs.get)]
+            wrong = list(_against_cdr(e, call, found))
         else:
             verdict.without_cdr += 1
+            if call["end_source"] == "clock":
+                verdict.undialled[call["failure_reason"] or call["hangup_cause"] or "nothing said"] += 1
             wrong = list(_without_cdr(e, call, seen))
         if wrong:
             verdict.wrong += 1
@@ -90,6 +100,7 @@ def _count_lost(e: Evidence, verdict: Verdict, by_uuid: Mapping[str, Any]) -> No
         if uuid not in by_uuid and is_call(cdr, e.cdrs.get):
             verdict.lost += 1
             verdict.lines.append(f"lost: {uuid} has a CDR")
+    _count_forgotten(e, verdict)
     in_book = Counter(call["callee_number"] for call in e.told)
     arrivals = Counter(f.number for f in e.far)
     for call in e.far:
@@ -100,15 +111,35 @@ def _count_lost(e: Evidence, verdict: Verdict, by_uuid: Mapping[str, Any]) -> No
         else:
             verdict.lost += 1
             verdict.lines.append(f"lost: the far end saw {call.number}")
-    for number, times in arrivals.items():
-        if times > 1 or in_book[number] > 1:
+    for number in sorted({*arrivals, *e.placed.numbers}):
+        if arrivals[number] > 1 or in_book[number] > 1:
             verdict.doubled += 1
-            verdict.lines.append(f"doubled: {number}: {times} at the far end, {in_book[number]} in the book")
+            verdict.lines.append(f"doubled: {number}: {arrivals[number]} at the far end, {in_book[number]} in the book")
     rows = Counter(call["fs_uuid"] for call in e.told)
     for uuid, times in rows.items():
         if times > 1:
             verdict.doubled += 1
             verdict.lines.append(f"doubled: {uuid}: {times} rows")
+
+
+def _count_forgotten(e: Evidence, verdict: Verdict) -> None:
+    """Calls of which somebody was told by us, and that are not in the book."""
+    known = {call["id"] for call in e.told}
+    for call_id in sorted(e.placed.accepted - known):
+        verdict.lost += 1
+        verdict.lines.append(f"lost: {call_id} was accepted by the API")
+    for call_id in sorted(e.delivered.keys() - known):
+        verdict.lost += 1
+        verdict.lines.append(f"lost: {call_id} was told by webhook")
+
+
+def _against_cdr(e: Evidence, call: Mapping[str, Any], cdr: LegReported) -> Iterable[str]:
+    """Every field. Nothing is left to doubt as an audit has to: each UUID lives once here, and is bridged once."""
+    if not is_call(cdr, e.cdrs.get):
+        yield "its CDR is that of another call's leg"
+    for name, theirs in expected(cdr, e.cdrs.get).items():
+        if call[name] != theirs:
+            yield f"{name} is {call[name]!r}, the CDR says {theirs!r}"
 
 
 def _without_cdr(e: Evidence, call: Mapping[str, Any], seen: set[str]) -> Iterable[str]:
@@ -123,18 +154,33 @@ def _without_cdr(e: Evidence, call: Mapping[str, Any], seen: set[str]) -> Iterab
         return
     if heard is None:
         heard = Heard()
-    if heard.answered_us and call["answer_time"] != iso(heard.answered_us):
-        yield f"answer_time is {call['answer_time']}, the switch had said {iso(heard.answered_us)}"
+    yield from _against_heard(e, call, heard)
     if heard.hangup_cause is None or call["end_time"] is None:
         # Whoever else listened may have been cut off a moment earlier than the daemon.
         told = heard.hangup_cause is not None or _near_a_death(e, call["ended_after"])
         for name in _ENDS:
             if call[name] is not None and not (name == "hangup_cause" and told):
                 yield f"{name} is {call[name]!r}, and nobody told"
-    elif call["hangup_cause"] != heard.hangup_cause:
-        yield f"hangup_cause is {call['hangup_cause']}, the switch had said {heard.hangup_cause}"
     if call["end_time"] is None:
         yield from _bounds(e, call)
+
+
+def _against_heard(e: Evidence, call: Mapping[str, Any], heard: Heard) -> Iterable[str]:
+    """What the switch had said before it died has to be what the book says, as far as it says anything of the end."""
+    dialled, ended = iso(heard.created_us or None), iso(heard.ended_us or None)
+    for name, told in (
+        # In its last moments it may have told only one of those who listened.
+        ("dial_time", None if _near_a_death(e, dialled) else dialled),
+        ("answer_time", iso(heard.answered_us or None)),
+        ("end_time", None if _near_a_death(e, ended) else call["end_time"] and ended),
+        ("hangup_cause", call["hangup_cause"] and heard.hangup_cause),
+    ):
+        if told and call[name] != told:
+            yield f"{name} is {call[name]}, the switch had said {told}"
+    if call["answer_time"] and not heard.answered_us and heard.from_birth and not _near_a_death(e, call["answer_time"]):
+        yield f"answer_time is {call['answer_time']}, and nobody told"
+    if call["status"] != ("completed" if call["answer_time"] else "failed"):
+        yield f"it is {call['status']}, answered {call['answer_time']}"
 
 
 def _bounds(e: Evidence, call: Mapping[str, Any]) -> Iterable[str]:
@@ -155,6 +201,8 @@ def _without_channel(e: Evidence, call: Mapping[str, Any], seen: set[str]) -> It
     reason, cause = call["failure_reason"], call["hangup_cause"]
     if call["status"] != "failed":
         yield f"it is {call['status']}, and there was no channel"
+    if cause is None and reason is None:
+        yield "it failed without a cause and without a reason"
     told = e.placed.jobs.get(call["fs_uuid"])
     alone = told is None and _near_a_death(e, call["end_time"])  # whoever else listened was being cut off just then
     if cause != told and not alone and not (cause is None and reason is not None):
@@ -171,13 +219,22 @@ def _near_a_death(e: Evidence, time: str | None) -> bool:
 
 
 def _count_webhooks(e: Evidence, verdict: Verdict) -> None:
+    for call_id in sorted(e.retold):
+        verdict.doubled += 1
+        verdict.lines.append(f"doubled: {call_id} was told two things under one seq")
     for call in e.told:
         got, last = e.delivered.get(call["id"], (set(), {}))
-        missing = set(range(1, call["seq"] + 1)) - got
+        # Whatever has ended was told at least once.
+        upto = max(call["seq"], int(call["end_source"] is not None))
+        missing = set(range(1, upto + 1)) - got
+        beyond = [n for n in got if n > call["seq"]]
+        if beyond:
+            verdict.wrong += 1
+            verdict.lines.append(f"wrong: {call['fs_uuid']} was told up to seq {max(beyond)}, it is {call['seq']}")
         if missing:
             verdict.webhooks_missing += len(missing)
             verdict.lines.append(f"not delivered: {call['fs_uuid']} seq {sorted(missing)} of {call['seq']}")
-        elif call["seq"]:
+        elif upto:
             stale = [n for n in ("status", "hangup_cause", "end_time", "answer_time") if last[n] != call[n]]
             if stale:
                 verdict.webhooks_missing += 1

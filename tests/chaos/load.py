@@ -57,17 +57,27 @@ RING_TIMEOUT_S: Final = 4
 
 @dataclass
 class Placed:
-    """What the one who placed the calls knows. ``jobs``: cause by channel UUID of calls that got no channel."""
+    """What the one who placed the calls knows. ``jobs``: cause by channel UUID of calls that got no channel.
+
+    ``numbers`` are all that it dialled, each once; ``accepted`` the ids of the calls that the API answered 202 for.
+    """
 
     kinds: Counter[str] = field(default_factory=Counter)
     refused: Counter[str] = field(default_factory=Counter)
     unanswered: Counter[str] = field(default_factory=Counter)
     jobs: dict[str, str] = field(default_factory=dict)
+    numbers: set[str] = field(default_factory=set)
+    accepted: set[str] = field(default_factory=set)
 
     @property
     def total(self) -> int:
         """Calls that somebody was told are placed."""
         return sum(self.kinds.values())
+
+    @property
+    def broken(self) -> int:
+        """Requests that the daemon answered with a fault of its own."""
+        return sum(times for answer, times in self.refused.items() if answer.startswith("500 "))
 
 
 class Load:
@@ -134,7 +144,9 @@ class Load:
 
     def _number(self, kind: str, number: int) -> str:
         first, last, _ = KINDS[kind]
-        return f"{first}{self.tag}{number:06d}{last}"
+        dialled = f"{first}{self.tag}{number:06d}{last}"
+        self.placed.numbers.add(dialled)
+        return dialled
 
     def _by_api(self, kind: str, number: int) -> None:
         body: dict[str, Any] = {
@@ -153,6 +165,7 @@ class Load:
         elif kind == "loopback":
             body |= {"gateway": "loop", "destination": self.options.loopback.split("/")[1]}
         call = self.daemon.ask("POST", "/v1/calls", body)
+        self.placed.accepted.add(call["id"])
         if kind == "killed_ringing":
             gevent.sleep(2.0)
             self.daemon.ask("POST", f"/v1/calls/{call['id']}/hangup", {})

@@ -38,8 +38,7 @@ def run(options: Options, fault: Fault) -> dict[str, Any]:
     print(f"{fault.name}: {fault.title}, {times} x; seed {options.seed}", flush=True)
     with World(options, fault.needs, options.seed) as world:
         load = gevent.spawn(world.load.run)
-        if "switch" in fault.needs:
-            gevent.spawn(world.witness.run)
+        watching = gevent.spawn(world.witness.run) if "switch" in fault.needs else None
         gevent.sleep(_BEFORE_S)
         for number in range(1, times + 1):
             gevent.sleep(world.dice.uniform(*fault.pause_s))
@@ -49,6 +48,8 @@ def run(options: Options, fault: Fault) -> dict[str, Any]:
         gevent.sleep(_AFTER_S)
         world.load.stop()
         load.get(timeout=120)
+        if watching is not None and watching.dead:
+            watching.get()
         world.settle()
         verdict = judge(world.evidence())
         figures = world.daemon.figures()
@@ -79,11 +80,13 @@ def _row(
         "untold": verdict.untold,
         "with_cdr": verdict.with_cdr,
         "without_cdr": verdict.without_cdr,
+        "undialled": dict(verdict.undialled),
         "gave_up": world.gave_up,
         "not_ready_in_time": world.ready_late,
         "refused": sum(world.load.placed.refused.values()),
         "unanswered": sum(world.load.placed.unanswered.values()),
-        "clean": verdict.clean and not broken and code == 0,
+        "broken_answers": world.load.placed.broken,
+        "clean": _is_clean(fault, verdict, world, code, broken),
         "switch": "FreeSWITCH" if options.real else "stand-in",
         "database": "postgres" if world.postgres is not None else "sqlite",
         "rate": options.rate,
@@ -94,6 +97,12 @@ def _row(
     }
 
 
+def _is_clean(fault: Fault, verdict: Verdict, world: World, code: int, broken: list[str]) -> bool:
+    """All zero, and something to know it by: where the far end's list or the CDRs are missing, nothing would be."""
+    known = bool(verdict.at_far_end and verdict.with_cdr and (world.witness.heard or "switch" not in fault.needs))
+    return verdict.clean and known and not broken and not world.load.placed.broken and code == 0
+
+
 def _show(verdict: Verdict, world: World, figures: str, code: int, broken: list[str]) -> None:
     placed = world.load.placed
     print(
@@ -101,6 +110,7 @@ def _show(verdict: Verdict, world: World, figures: str, code: int, broken: list[
         f" without one {verdict.without_cdr}; at the far end {verdict.at_far_end}, untold {verdict.untold};"
         f" the daemon gave up {world.gave_up} x, exit code {code}"
     )
+    print(f"  without a channel {dict(verdict.undialled)}")
     print(f"  refused {dict(placed.refused)}; without an answer {dict(placed.unanswered)}")
     print(f"  {figures}")
     for line in [*(f"database: {text}" for text in broken), *verdict.lines][:_SHOWN]:

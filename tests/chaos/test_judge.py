@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 
 from callengine.calls.facts import LegReported
@@ -79,19 +80,29 @@ def counts(e: Evidence) -> dict[str, int]:
 
 def test_each_column() -> None:
     right = evidence(the_call())
-    assert counts(replace(right, told=[])) == {"lost": 2}  # by its CDR, and by the far end
-    assert counts(replace(right, told=[], cdrs={})) == {"lost": 1}
+    assert counts(replace(right, told=[])) == {"lost": 3}  # by its CDR, by the far end, and by a webhook
+    assert counts(replace(right, told=[], delivered={}, cdrs={})) == {"lost": 1}
+    assert counts(replace(right, told=[], delivered={}, far=[])) == {"lost": 1}
+    assert counts(replace(right, placed=Placed(accepted={"c1", "c2"}))) == {"lost": 1}
     assert counts(evidence(the_call(hangup_cause="USER_BUSY"))) == {"wrong": 1}
     assert counts(evidence(the_call(end_source=None))) == {"stuck": 1}
     assert counts(replace(right, far=right.far * 2)) == {"doubled": 1}
     assert counts(replace(right, told=right.told * 2)) == {"doubled": 2}
+    again = the_call(id="c2", fs_uuid="another", end_source="clock", status="failed", failure_reason="no_channel")
+    told_too = {**right.delivered, "c2": right.delivered["c1"]}
+    twice = replace(right, told=[*right.told, again], far=[], delivered=told_too, placed=Placed(numbers={NUMBER}))
+    assert counts(twice)["doubled"] == 1
+    assert counts(replace(right, retold={"c1"})) == {"doubled": 1}
     assert counts(replace(right, delivered={})) == {"webhooks_missing": 2}
+    never_told = replace(evidence(the_call(seq=0)), delivered={})
+    assert counts(never_told) == {"webhooks_missing": 1}
+    assert counts(evidence(the_call(seq=1))) == {"wrong": 1}  # the book has forgotten what it told
     stale = {"c1": ({1, 2}, {**right.delivered["c1"][1], "status": "answered"})}
     assert counts(replace(right, delivered=stale)) == {"webhooks_missing": 1}
 
 
 def test_a_call_whose_switch_told_nobody_of_it() -> None:
-    died_at = replace(evidence(the_call()), told=[], cdrs={}, deaths=[(US / 1e6 - 0.1, US / 1e6 + 0.5)])
+    died_at = replace(evidence(the_call()), told=[], cdrs={}, delivered={}, deaths=[(US / 1e6 - 0.1, US / 1e6 + 0.5)])
     verdict = judge(died_at)
     assert (verdict.lost, verdict.untold) == (0, 1)
 
@@ -103,6 +114,8 @@ def test_a_call_whose_switch_told_nobody_of_it() -> None:
         {"hangup_cause": "NORMAL_CLEARING", "ended_after": iso(US - 500_000)},
         {"talk_duration_s": 1},
         {"answer_time": None},
+        {"status": "failed"},
+        {"dial_time": iso(US - 1_000_000)},
         {"ended_before": None},
         {"ended_before": iso(US + 100_000)},
         {"ended_after": iso(US + 2_900_000), "ended_before": iso(US + 3_000_000)},
@@ -120,6 +133,29 @@ def test_an_end_that_the_switch_told_before_it_died() -> None:
     assert counts(died(the_call(hangup_cause="USER_BUSY"), said)) == {"wrong": 1}
 
 
+def test_what_the_switch_told_is_not_told_otherwise() -> None:
+    early = {"end_time": iso(US + 700_000), "talk_duration_s": 0, "total_duration_s": 0}
+    said = replace(HEARD, hangup_cause="NORMAL_CLEARING", ended_us=US + 700_000)
+    assert counts(died(the_call(**early), said)) == {}
+    assert counts(died(the_call(), said)) == {"wrong": 1}
+    assert counts(died(closed_with_bounds(hangup_cause="USER_BUSY"), said)) == {"wrong": 1}
+    silent = Heard(created_us=US, from_birth=True)
+    assert counts(died(closed_with_bounds(), silent)) == {"wrong": 1}  # nobody told of an answer
+    last_moment = iso(US + 1_900_000)
+    assert counts(died(closed_with_bounds(answer_time=last_moment), silent)) == {}
+
+
+def test_an_earlier_stamp_than_the_cdrs_is_wrong() -> None:
+    """An audit has to allow for what a CDR cannot tell; no call of a run is like that."""
+    earlier = {"dial_time": iso(US - 1_000_000), "total_duration_s": 4}
+    assert counts(evidence(the_call(**earlier))) == {"wrong": 1}
+
+
+def test_a_leg_in_the_book_is_no_call() -> None:
+    agent = replace(evidence(the_call()), cdrs={UUID: msgspec.structs.replace(CDR, leg_agent="1001")})
+    assert counts(agent)["wrong"] == 1
+
+
 def test_a_cause_that_the_daemon_alone_heard_in_the_last_moment() -> None:
     assert (
         counts(died(closed_with_bounds(hangup_cause="NORMAL_CLEARING", ended_after=iso(US + 1_900_000)), HEARD)) == {}
@@ -135,7 +171,11 @@ def test_a_call_that_got_no_channel() -> None:
     call = the_call(**nothing, status="failed", end_source="clock", failure_reason="queue_timeout")
     unseen = replace(evidence(call), cdrs={}, far=[])
     assert counts(unseen) == {}
+    assert judge(unseen).undialled == {"queue_timeout": 1}
+    assert counts(died(call | {"failure_reason": "not_committed"}, None)) == {"wrong": 1}  # the far end saw it
+    assert counts(died(call | {"failure_reason": "outcome_unknown"}, None)) == {}
     assert counts(replace(unseen, far=[FarCall(NUMBER, US / 1e6)])) == {"wrong": 1}
+    assert counts(replace(evidence(call | {"failure_reason": None}), cdrs={}, far=[])) == {"wrong": 1}
     told = replace(evidence(call | {"hangup_cause": "USER_BUSY", "failure_reason": None}), cdrs={}, far=[])
     assert counts(told) == {"wrong": 1}
     assert counts(replace(told, placed=Placed(jobs={UUID: "USER_BUSY"}))) == {}

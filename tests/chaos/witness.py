@@ -12,16 +12,21 @@ from callengine.errors import EslError
 from callengine.esl.client import EslClient
 from tests.chaos.options import Options
 
-_EVENTS: Final = ("CHANNEL_CREATE", "CHANNEL_PROGRESS", "CHANNEL_PROGRESS_MEDIA", "CHANNEL_ANSWER", "CHANNEL_HANGUP")
+_EVENTS: Final = (
+    *("CHANNEL_CREATE", "CHANNEL_PROGRESS", "CHANNEL_PROGRESS_MEDIA", "CHANNEL_ANSWER"),
+    *("CHANNEL_HANGUP", "CHANNEL_HANGUP_COMPLETE"),
+)
 _RETRY_S: Final = 0.3
 
 
 @dataclass(slots=True)
 class Heard:
-    """Of one channel; stamps are the switch's, µs, 0 where it said nothing of them."""
+    """Of one channel; stamps are the switch's, µs, 0 where it said nothing of them. ``from_birth``: nothing before."""
 
     created_us: int = 0
     answered_us: int = 0
+    ended_us: int = 0
+    from_birth: bool = False
     hangup_cause: str | None = None
 
 
@@ -35,7 +40,7 @@ class Witness:
         self.heard: dict[str, Heard] = {}
 
     def run(self) -> None:
-        """Supervised by nobody: a run that lacks its witness fails in its comparison."""
+        """Whoever spawns it looks at the end whether it still ran: without it there is less to compare with."""
         while not self._stopping:
             client = EslClient(self._options.host, self._options.port, self._options.password)
             client.register_handle("*", self._take)
@@ -62,6 +67,8 @@ class Witness:
                 heard = self.heard.setdefault(event["Unique-ID"], Heard())
                 heard.created_us = int(event.get("Caller-Channel-Created-Time") or 0)
                 heard.answered_us = max(heard.answered_us, int(event.get("Caller-Channel-Answered-Time") or 0))
-                if name == "CHANNEL_HANGUP":
+                heard.ended_us = max(heard.ended_us, int(event.get("Caller-Channel-Hangup-Time") or 0))
+                heard.from_birth |= name == "CHANNEL_CREATE"
+                if name.startswith("CHANNEL_HANGUP"):
                     heard.hangup_cause = event.get("Hangup-Cause")
         return True

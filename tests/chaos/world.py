@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -33,6 +34,8 @@ from tests.chaos.witness import Witness
 _SMALL_DISK_MB: Final = 192
 _RESTART_S: Final = 2.0
 _NO_PROGRESS_S: Final = 60.0
+_LOOKS: Final = 5
+_LOOK_S: Final = 2.0
 _TOLD: Final = ("status", "hangup_cause", "end_time", "answer_time")
 EXIT_SETTINGS: Final = 78
 
@@ -191,11 +194,12 @@ dial_string = "sofia/gateway/{o.agents_gateway}/{{agent}}"
     def _undelivered(self) -> int:
         delivered = self._delivered()
         nothing: tuple[set[int], dict[str, Any]] = (set(), {})
-        return sum(call["seq"] - len(delivered.get(call["id"], nothing)[0]) for call in self.daemon.calls())
+        left = (call["seq"] - len(delivered.get(call["id"], nothing)[0]) for call in self.daemon.calls())
+        return sum(max(0, n) for n in left)
 
     def evidence(self) -> Evidence:
         """All that there is to judge by."""
-        told = list(self.daemon.calls())
+        told, delivered = self._at_rest()
         return Evidence(
             told=told,
             cdrs=self._cdrs(),
@@ -203,8 +207,20 @@ dial_string = "sofia/gateway/{o.agents_gateway}/{{agent}}"
             placed=self.load.placed,
             deaths=self.switch.deaths,
             heard=self.witness.heard,
-            delivered=self._delivered(),
+            delivered=delivered,
+            retold=self._retold(),
         )
+
+    def _at_rest(self) -> tuple[list[dict[str, Any]], dict[str, tuple[set[int], dict[str, Any]]]]:
+        """The book and what was delivered of it, with nothing new in between: a CDR may still correct something."""
+        told = list(self.daemon.calls())
+        for _ in range(_LOOKS):
+            before, delivered = told, self._delivered()
+            told = list(self.daemon.calls())
+            if {call["id"]: call["seq"] for call in told} == {call["id"]: call["seq"] for call in before}:
+                break
+            gevent.sleep(_LOOK_S)
+        return told, delivered
 
     def _cdrs(self) -> dict[str, LegReported]:
         """A switch that is killed leaves half of one here and there, which nobody can read: as if there were none."""
@@ -222,16 +238,26 @@ dial_string = "sofia/gateway/{o.agents_gateway}/{{agent}}"
 
     def _delivered(self) -> dict[str, tuple[set[int], dict[str, Any]]]:
         calls: dict[str, tuple[set[int], dict[str, Any]]] = {}
+        for body in self._bodies():
+            call = body["data"]["call"]
+            got, last = calls.setdefault(call["id"], (set(), {}))
+            if not got or body["seq"] > max(got):
+                last.update({name: call[name] for name in _TOLD})
+            got.add(body["seq"])
+        return calls
+
+    def _retold(self) -> set[str]:
+        """Calls of which two events have the same number."""
+        ids: dict[tuple[str, int], str] = {}
+        calls = ((body["data"]["call"]["id"], body["seq"], body["id"]) for body in self._bodies())
+        return {call for call, seq, event in calls if ids.setdefault((call, seq), event) != event}
+
+    def _bodies(self) -> Iterator[dict[str, Any]]:
         with self.around.bodies.open("rb") as file:
             for line in file:
                 body = json.loads(line)
                 if body["type"].startswith("call."):
-                    call = body["data"]["call"]
-                    got, last = calls.setdefault(call["id"], (set(), {}))
-                    if not got or body["seq"] > max(got):
-                        last.update({name: call[name] for name in _TOLD})
-                    got.add(body["seq"])
-        return calls
+                    yield body
 
     def integrity(self) -> list[str]:
         """What SQLite says of its file."""
