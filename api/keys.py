@@ -2,7 +2,8 @@
 
 A key that was found is remembered for ``KNOWN_S``, by its hash: so a read costs one query, and a revoked key works so
 long at most. Wrong keys are not remembered, but each further one from the same address waits longer for its answer.
-Right ones never wait, whatever address they come from.
+Right ones never wait, whatever address they come from. What the database cannot be asked for while it is away is asked
+of a longer memory (``remembered``), which lets nobody read anything but how the process is doing.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from callengine.api.problems import Refusal
 from callengine.api.services import ApiKey, Keys
 
 KNOWN_S = 5.0
+REMEMBERED_S = 3600.0
 MAX_KNOWN = 1024
 MAX_KEY_LENGTH = 256
 
@@ -54,15 +56,13 @@ class Gate:
         return key
 
     def find(self, presented: str) -> ApiKey | None:
-        """The key of that text, remembered or looked up."""
+        """The key of that text, known for a moment or looked up. Raises ``StoreError``."""
         if len(presented) > MAX_KEY_LENGTH:
             return None
-        digest = hashlib.sha256(presented.encode("utf-8", "surrogateescape")).digest()
-        now = self._now()
-        with self._lock:
-            known = self._known.get(digest)
-        if known is not None and now - known[1] < KNOWN_S:
-            return known[0]
+        digest, now = _digest(presented), self._now()
+        known = self._seen(digest, now, KNOWN_S)
+        if known is not None:
+            return known
         key = self._keys.find_key(presented)
         with self._lock:
             self._known.pop(digest, None)
@@ -72,9 +72,22 @@ class Gate:
                     self._known.popitem(last=False)
         return key
 
+    def remembered(self, presented: str) -> ApiKey | None:
+        """The key of that text, if the database had it within the last hour when it was last asked for it."""
+        return self._seen(_digest(presented), self._now(), REMEMBERED_S)
+
+    def _seen(self, digest: bytes, now: float, within_s: float) -> ApiKey | None:
+        with self._lock:
+            key, at = self._known.get(digest, (None, now))
+        return key if now - at < within_s else None
+
     def guessed(self, address: str) -> None:
         """Waits after a wrong key, longer each time; raises ``Refusal`` (429)."""
         self._patience.failed(address)
+
+
+def _digest(presented: str) -> bytes:
+    return hashlib.sha256(presented.encode("utf-8", "surrogateescape")).digest()
 
 
 def bearer(authorization: str | None) -> str | None:

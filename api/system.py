@@ -17,7 +17,6 @@ from callengine.api.docs import PAGE_HEADERS, docs_page, front_page
 from callengine.api.frame import Frame, answer
 from callengine.api.keys import bearer, same_secret, unauthorized
 from callengine.api.problems import Refusal
-from callengine.api.services import ApiKey
 from callengine.api.shown import Ready
 from callengine.api.spec import JSON, Answers, document
 from callengine.errors import StoreError
@@ -40,23 +39,28 @@ def _from_this_machine() -> bool:
     return (mapped or address).is_loopback
 
 
+def _is_known(frame: Frame, database: str) -> bool:
+    """Whether the request has a key; ``database`` is what readiness says of that, ``ok`` where it is there."""
+    presented = bearer(request.headers.get("Authorization"))
+    if presented is None:
+        return False
+    known = frame.gate.remembered(presented) is not None
+    if known and database != "ok":
+        return True  # to ask would be to wait, and it is told just then
+    try:
+        key = frame.gate.find(presented)
+    except StoreError:
+        return known
+    if key is None:
+        with contextlib.suppress(Refusal):  # likewise, where too many wait
+            frame.gate.guessed(request.remote_addr or "")
+    return key is not None
+
+
 def add_system_routes(frame: Frame) -> None:
     """``/livez``, ``/readyz``, ``/metrics``."""
     services = frame.services
     patience = Patience(max_waiting=_MAX_WAITING, now=services.monotonic_s, sleep=services.sleep)
-
-    def key_of_request() -> ApiKey | None:
-        presented = bearer(request.headers.get("Authorization"))
-        if presented is None:
-            return None
-        try:
-            key = frame.gate.find(presented)
-        except StoreError:
-            return None  # readiness has to be told just then
-        if key is None:
-            with contextlib.suppress(Refusal):  # likewise, where too many wait
-                frame.gate.guessed(request.remote_addr or "")
-        return key
 
     @frame.open_route("/livez", answers=Answers(200, None, text="text/plain"))
     def livez() -> Response:
@@ -70,7 +74,7 @@ def add_system_routes(frame: Frame) -> None:
         One word; with a valid key, of whatever scope, an object that names the parts."""
         readiness = services.readiness()
         status = 200 if readiness.ready else 503
-        if key_of_request() is not None:
+        if _is_known(frame, readiness.parts.get("database", "ok")):
             return answer({"ready": readiness.ready, "parts": dict(readiness.parts)}, status=status)
         return Response("ready\n" if readiness.ready else "unready\n", status=status, content_type=_TEXT)
 

@@ -38,7 +38,7 @@ from watching import Inbound, Watch, quantile
 from callengine.standin.launch import StandInProcess, launch
 from tests.acceptance import cdrs
 from tests.acceptance.daemon import Daemon, free_port, launched
-from tests.databases import running_postgres
+from tests.chaos.databases import PostgresUnderTest
 
 _EVENTS_A_CALL: Final = 7.9
 """Of the mix of incoming calls, those that are subscribed to."""
@@ -200,11 +200,10 @@ def _lost(watch: Watch) -> list[str]:
         "callengine_writer_dropped_notes",
         "callengine_writer_refused_calls",
         "callengine_dropped_facts",
-        "callengine_poison_total",
     )
     found = [f"{name} is {watch.last[name]:g}" for name in names if watch.last.get(name)]
-    crashes = {name: v for name, v in watch.last.items() if name.startswith("callengine_greenlet_crashes") and v}
-    return found + [f"{name} is {value:g}" for name, value in crashes.items()]
+    by_label = ("callengine_greenlet_crashes", "callengine_poison_total")
+    return found + [f"{name} is {v:g}" for name, v in watch.last.items() if name.startswith(by_label) and v]
 
 
 def _figures(watch: Watch, away_s: float, back_s: float, level_s: float) -> dict[str, float]:
@@ -266,8 +265,7 @@ def staged(args: argparse.Namespace, name: str) -> Iterator[tuple[Stage, dict[st
             state = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=args.small_disk)))
         state.mkdir(exist_ok=True)
         if args.database == "postgres":
-            database = Postgres(stack.enter_context(running_postgres()))
-            stack.callback(database.close)
+            database = Postgres(stack.enter_context(PostgresUnderTest()))
             yield Stage(folder, state, database.url, stack), ways_of(database)
         else:
             yield Stage(folder, state, "", stack), ways_of(Sqlite(state / "callengine.db"))

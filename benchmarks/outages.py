@@ -5,11 +5,7 @@ Each way is a context manager: the database is away inside it, and back after it
 
 from __future__ import annotations
 
-import os
-import signal
 import sqlite3
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,16 +15,9 @@ from typing import Any, Final
 
 import psycopg
 
-from tests.databases import PostgresServer, _unprivileged
+from tests.chaos.databases import PostgresUnderTest, locked
 
-_UP_S: Final = 30.0
-_HOLDER: Final = """
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60)
-db.execute("BEGIN EXCLUSIVE")
-print("held", flush=True)
-sys.stdin.readline()
-"""
+_MOST_S: Final = 3600.0
 # About 1.5 ms of SQLite's machine for each row.
 _SLOW_SQLITE: Final = """
 CREATE TRIGGER outage_slow BEFORE INSERT ON call_event BEGIN
@@ -47,81 +36,37 @@ Way = Callable[[float], AbstractContextManager[None]]
 
 
 class Postgres:
-    """A server of ``running_postgres`` that can be stopped and started."""
+    """The ways of a server."""
 
-    def __init__(self, server: PostgresServer) -> None:
+    def __init__(self, server: PostgresUnderTest) -> None:
         self._server = server
-        self.process: subprocess.Popen[bytes] = server.process
-        self.url = server.url()
-
-    def _all(self) -> list[int]:
-        """The server's processes, the one that the others are children of first."""
-        main = self.process.pid
-        path = Path(f"/proc/{main}/task/{main}/children")
-        return [main, *map(int, path.read_text().split())]
-
-    def _signal(self, number: int) -> None:
-        for pid in self._all():
-            with suppress(ProcessLookupError):
-                os.kill(pid, number)
-
-    def start(self) -> None:
-        """Again, on the same data and port; returns once it lets somebody in."""
-        folder = Path(str(self.process.args[2])).parent  # type: ignore[index]
-        with (folder / "log").open("ab") as log:
-            self.process = subprocess.Popen(
-                self.process.args, cwd=folder, stdout=log, stderr=log, stdin=subprocess.DEVNULL, **_unprivileged()
-            )  # type: ignore[call-overload]
-        until = time.monotonic() + _UP_S
-        while True:
-            try:
-                psycopg.connect(self.url, connect_timeout=2).close()
-            except psycopg.OperationalError:
-                if time.monotonic() > until:
-                    raise
-                time.sleep(0.02)
-            else:
-                return
-
-    def kill(self) -> None:
-        """An immediate stop: no connection is served to its end, and nobody accepts new ones."""
-        self.process.send_signal(signal.SIGQUIT)
-        self.process.wait(timeout=20)
-
-    def close(self) -> None:
-        """Ends what ``start`` started; the first is ended by who started that."""
-        if self.process is not self._server.process and self.process.poll() is None:
-            self.kill()
+        self.url = server.url
 
     @contextmanager
     def hanging(self, _seconds: float = 0.0) -> Iterator[None]:
         """All its processes are stopped: connections are taken by the kernel, and nothing is answered."""
-        self._signal(signal.SIGSTOP)
+        self._server.freeze()
         try:
             yield
         finally:
-            self._signal(signal.SIGCONT)
+            self._server.thaw()
 
     @contextmanager
     def down(self, _seconds: float = 0.0) -> Iterator[None]:
         """Stopped at once; connections are refused."""
-        self.kill()
+        self._server.stop_hard()
         try:
             yield
         finally:
-            self.start()
+            self._server.start()
 
     @contextmanager
     def hanging_then_down(self, seconds: float) -> Iterator[None]:
         """Half of each."""
-        self._signal(signal.SIGSTOP)
-        time.sleep(seconds / 2)
-        self._signal(signal.SIGCONT)
-        self.kill()
-        try:
+        with self.hanging():
+            time.sleep(seconds / 2)
+        with self.down():
             yield
-        finally:
-            self.start()
 
     @contextmanager
     def slow(self, _seconds: float = 0.0) -> Iterator[None]:
@@ -151,14 +96,8 @@ class Sqlite:
     @contextmanager
     def locked(self, _seconds: float = 0.0) -> Iterator[None]:
         """Another process has begun to write, and does not end."""
-        command = [sys.executable, "-c", _HOLDER, str(self._path)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-            assert holder.stdin is not None
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == b"held\n"
+        with locked(self._path, _MOST_S):
             yield
-            holder.stdin.close()
-            holder.wait(10)
 
     @contextmanager
     def slow(self, _seconds: float = 0.0) -> Iterator[None]:

@@ -291,11 +291,11 @@ def _on_reload(
     """Tells those that made something of a setting; whoever reads it from ``settings`` each time has it already."""
     if any(name.startswith("log.") for name in changed):
         set_up_logging(settings.log)
-    if changed & {"http.signing_key", "http.old_signing_keys", "recordings.url_ttl_s"}:
-        try:
-            archive.serving.sign_with(signer_of(settings))
-        except ConfigurationError as error:
-            log.error("recordings' links are signed as before: %s", error)
+    # Each time: what could not be done before (a key file that cannot be read) is done by asking again.
+    try:
+        archive.serving.sign_with(signer_of(settings))
+    except ConfigurationError as error:
+        log.error("recordings' links are signed as before: %s", error)
     if rulebook is not None and "recordings.start" in changed:
         rulebook.set_default(settings.recordings.start)
     if engine is not None and any(name.startswith("originate.") for name in changed):

@@ -36,6 +36,7 @@ from callengine.reconcile import Reconciler
 from callengine.spool.replay import Replay
 from callengine.spool.segments import Spool
 from callengine.store.accounts import Accounts
+from callengine.store.clock import clock_us
 from callengine.store.faults import Trouble
 from callengine.store.holder import Holder
 from callengine.store.lease import Fence, Lease
@@ -121,7 +122,7 @@ class Engine:
             metrics,
             on_over=lambda call: self.originator.on_over(call),
             on_answered=self._answered,
-            on_suspect=self._suspect,
+            on_suspect=self.suspect,
             on_poison=lambda body, reason: self.quarantine.keep(body, reason, node=self.book.node),
             on_taken=self.spool.keep_fact,
         )
@@ -145,6 +146,7 @@ class Engine:
         self.originator = Originator(self, settings, metrics)
         self._opened = False
         self._held: Fence | None = None
+        self.writer.rejoin_with(self._lives_again)
         add_gauges(self)
 
     # -- the switchboard: what originating and call control need -----------------------------------------------------
@@ -156,7 +158,7 @@ class Engine:
     @staticmethod
     def now_us() -> int:
         """Our clock, µs since the epoch."""
-        return time.time_ns() // 1000
+        return clock_us()
 
     @staticmethod
     def monotonic() -> float:
@@ -182,7 +184,12 @@ class Engine:
     @property
     def ready(self) -> bool:
         """Connected, the lease held, and compared with the switch."""
-        return self._opened and self.link.state is LinkState.READY and self.reconciled.is_set()
+        return self.opened and self.link.state is LinkState.READY and self.reconciled.is_set()
+
+    @property
+    def holds(self) -> bool:
+        """No other engine can have the switch by now: calls may be placed on it."""
+        return self._held is not None and not self._held.lapsed
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -216,7 +223,7 @@ class Engine:
         self.tracker.release()
 
     def give_back(self) -> None:
-        """Let another engine have the switch; for after the last commit."""
+        """Let another engine have the switch, behind all that was handed to the writer."""
         fence, self._held = self._held, None
         if fence is not None:
             fence.let_go()
@@ -258,6 +265,10 @@ class Engine:
                 self._connected.set()
                 Event().wait(_LEASE_RETRY_S)
                 continue
+            except Exception:
+                # It is started again, and this connection is as good as it was.
+                self._connected.set()
+                raise
             self.waiting_for = None
             self.reconciled.set()
             log.info("%s: compared with the switch, %d calls live", self.node, sum(1 for _ in self.book.live()))
@@ -381,9 +392,6 @@ class Engine:
 
     def suspect(self, uuid: str) -> None:
         """Have the switch asked for that channel, which may be gone. Never waits."""
-        self._suspect(uuid)
-
-    def _suspect(self, uuid: str) -> None:
         try:
             self._suspects.put_nowait(uuid)
         except Full:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from typing import Protocol, TypeVar
 
 import gevent
 import orjson
@@ -25,6 +25,8 @@ from callengine.metrics import Metrics
 from callengine.tracker import Tracker
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _AT_ONCE = 32
 _DRAIN_S = 10.0
@@ -113,21 +115,11 @@ class Reconciler:
         def ask(uuid: str) -> tuple[str, bool]:
             return uuid, switch.api(commands.uuid_exists(uuid)).strip() == "false"
 
-        pool = Pool(_AT_ONCE)
-        try:
-            return [uuid for uuid, denied in pool.imap(ask, uuids) if denied]
-        finally:
-            pool.kill(block=False)
+        return [uuid for uuid, denied in _each(ask, uuids) if denied]
 
     @staticmethod
     def _ask_all(uuids: list[str], ask: Callable[[str], Fact | None]) -> Iterable[LegListed]:
-        pool = Pool(_AT_ONCE)
-        try:
-            for fact in pool.imap_unordered(ask, uuids):
-                if isinstance(fact, LegListed):
-                    yield fact
-        finally:
-            pool.kill(block=False)
+        return (fact for fact in _each(ask, uuids) if isinstance(fact, LegListed))
 
     def _drain(self) -> None:
         """Let the tracker apply everything that has arrived so far; bounded, since more keeps coming."""
@@ -135,3 +127,23 @@ class Reconciler:
         until = time.monotonic() + _DRAIN_S
         while self._tracker.applied < goal and time.monotonic() < until:
             gevent.sleep(0.01)
+
+
+def _each(ask: Callable[[str], T], uuids: Iterable[str]) -> Iterator[T]:
+    """What ``ask`` says of each, some at a time, in no order. Raises EslError."""
+
+    def caught(uuid: str) -> T | EslError:
+        # Raised in the pool itself, it would be printed as well, once for each that was being asked for.
+        try:
+            return ask(uuid)
+        except EslError as error:
+            return error
+
+    pool = Pool(_AT_ONCE)
+    try:
+        for answer in pool.imap_unordered(caught, uuids):
+            if isinstance(answer, EslError):
+                raise answer
+            yield answer
+    finally:
+        pool.kill(block=False)

@@ -6,14 +6,14 @@ import logging
 from collections.abc import Callable
 from typing import Final
 
-import gevent
 from gevent.event import Event
 
 from callengine.config.reload import Changes, reload
 from callengine.config.settings import Settings
-from callengine.errors import CallengineError, ConfigurationError
+from callengine.errors import ConfigurationError
 from callengine.metrics import Metrics
 from callengine.notify import Notifier
+from callengine.threads import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class Reloader:
         """Reads them now. Returns what came of it, one of ``OUTCOMES``."""
         self._notifier.reloading()
         try:
-            changes = reload(self._settings, self._fresh())
+            changes = reload(self._settings, in_thread(self._read))
         except ConfigurationError as error:
             for problem in error.problems:
                 log.error("settings: %s", problem)
@@ -80,16 +80,3 @@ class Reloader:
             log.warning("settings that were changed and need a restart: %s", ", ".join(changes.needs_restart))
         log.info("the settings were read again; changed: %s", ", ".join(changes.applied) or "none")
         return "applied" if changes.applied else "unchanged"
-
-    def _fresh(self) -> Settings:
-        def caught() -> Settings | CallengineError:
-            # Raised in the thread itself, it would be printed as well.
-            try:
-                return self._read()
-            except CallengineError as error:
-                return error
-
-        found = gevent.get_hub().threadpool.apply(caught)
-        if isinstance(found, CallengineError):
-            raise found
-        return found

@@ -12,7 +12,7 @@ import logging
 import time
 from collections.abc import Callable, Collection
 from pathlib import Path
-from typing import Any, Final, Protocol, cast
+from typing import Final, Protocol, cast
 
 import gevent
 import peewee
@@ -45,6 +45,7 @@ from callengine.store import cdrs, quarantined, refused
 from callengine.store.clock import clock_us
 from callengine.store.database import Store
 from callengine.store.refused import Refused
+from callengine.threads import in_thread
 from callengine.tracker import Tracker
 
 log = logging.getLogger(__name__)
@@ -105,8 +106,8 @@ class Retries:
         self._lives, self._suspect, self._opened = lives, suspect, opened
         self._cdr_inbox, self._max_age_us = cdr_inbox, max_age_us
         self._now_us, self._clock = now_us, clock
-        self._refused: dict[str, str] = {}
-        self._trying: str | None = None
+        self._trying: Refused | None = None
+        self._refusal: str | None = None
         self._waits_for = ""
         self._counts = dict.fromkeys(KINDS, 0)
         self._count_s = self._ask_s = float("-inf")
@@ -126,10 +127,10 @@ class Retries:
 
     def refused(self, rows: Refused, error: str) -> None:
         """The database refuses all that is new of a call. On the hub; never waits."""
-        self._refused[rows.call_id] = error
-        if rows.call_id == self._trying:
-            return  # it lies there already
-        self._refused.pop(rows.call_id)
+        if self._trying is not None and rows.call_id == self._trying.call_id:
+            self._refusal = error
+            if not _adds(rows, self._trying):
+                return  # it lies there already
         self._metrics.poison.labels("row").inc()
         known = {"call_id": rows.call_id, "node": self._tracker.book.node}
         self._quarantine.keep(refused.encode(rows), _refuses(error), "row", **known)
@@ -138,7 +139,7 @@ class Retries:
 
     def run(self) -> None:
         """Until it is killed."""
-        self._in_thread(self._quarantine.tidy)
+        in_thread(self._quarantine.tidy)
         while True:
             wait_s = _POLL_S
             self._count()
@@ -155,14 +156,14 @@ class Retries:
 
     def once(self) -> int:
         """Tries all again that is marked; how many that were. Where StoreError or EslError is raised, they stay so."""
-        found = self._in_thread(self._marked)
+        found = in_thread(self._marked)
         for shelf, entry in found:
             reason = self._try(shelf, entry)
             if reason is None:
                 log.info("%s was set aside, and is taken in now", entry.id)
             else:
                 log.warning("%s was tried again, and stays set aside: %s", entry.id, reason)
-            self._in_thread(lambda shelf=shelf, entry=entry, reason=reason: _put_away(shelf, entry, reason))  # type: ignore[misc]
+            in_thread(lambda shelf=shelf, entry=entry, reason=reason: _put_away(shelf, entry, reason))  # type: ignore[misc]
         if found:
             self._count_s = float("-inf")
         return len(found)
@@ -183,7 +184,7 @@ class Retries:
         if entry.node and entry.node != node and entry.kind != "cdr":
             return f"it is of the switch {entry.node}, not of {node}"
         try:
-            body = b"" if shelf is self._segments else self._in_thread(lambda: shelf.read(entry.id))
+            body = b"" if shelf is self._segments else in_thread(lambda: shelf.read(entry.id))
             match entry.kind:
                 case "segment":
                     return self._segment(shelf, entry, node)
@@ -202,21 +203,6 @@ class Retries:
         except Exception as error:
             log.exception("%s was tried again", entry.id)
             return f"{type(error).__name__} while it was tried again"
-
-    def _in_thread(self, work: Callable[[], Any]) -> Any:
-        """What ``work`` returns or raises; the hub goes on meanwhile."""
-
-        def caught() -> tuple[Any, Exception | None]:
-            # Raised in the pool itself, it would be printed as well.
-            try:
-                return work(), None
-            except Exception as error:  # noqa: BLE001  handed on to who asked
-                return None, error
-
-        value, error = gevent.get_hub().threadpool.apply(caught)
-        if error is not None:
-            raise error
-        return value
 
     # -- events ------------------------------------------------------------------------------------------------------
 
@@ -318,7 +304,7 @@ class Retries:
             inbox.mkdir(mode=0o700, exist_ok=True)
             path.rename(inbox / f"{path.stem}.json")
 
-        self._in_thread(move)
+        in_thread(move)
         return None
 
     def _row(self, rows: Refused) -> str | None:
@@ -335,7 +321,7 @@ class Retries:
             if stored is None or (stored.seq, stored.over) < (call.seq, call.over):
                 current = call if call.over else self._settled(call)
         notes = self._store.run(lambda db: refused.unknown_notes(db, rows), _FLUSH_S)
-        self._trying = rows.call_id
+        self._trying = Refused(call_id=rows.call_id, call=current, notes=notes, published=rows.published)
         try:
             if current is not None:
                 self._writer.put(current)
@@ -344,10 +330,9 @@ class Retries:
             for published in rows.published:
                 self._writer.publish(published)
             self._writer.flush(_FLUSH_S)
+            return None if self._refusal is None else _refuses(self._refusal)
         finally:
-            self._trying = None
-        error = self._refused.pop(rows.call_id, None)
-        return None if error is None else _refuses(error)
+            self._trying = self._refusal = None
 
     def _settled(self, call: Call) -> Call:
         """A call that was live then, into the book: with bounds where the switch does not know it any more."""
@@ -367,7 +352,7 @@ class Retries:
             return
         self._count_s = now
         try:
-            found = self._in_thread(lambda: {**self._quarantine.counts(), **self._segments.counts()})
+            found = in_thread(lambda: {**self._quarantine.counts(), **self._segments.counts()})
             self._counts |= {kind: found.get(kind, 0) for kind in ("event", "cdr", "row", "segment")}
             if now - self._ask_s >= _ASK_STORE_EVERY_S:
                 self._ask_s = now
@@ -375,6 +360,16 @@ class Retries:
                 self._counts |= self._store.run(lambda db: quarantined.counts(db, since_us), _FLUSH_S)
         except (OSError, StoreError) as error:
             log.debug("what is set aside could not be counted: %s", error)
+
+
+def _adds(rows: Refused, tried: Refused) -> bool:
+    """Whether the call went on while it was tried, so that the database refused more than what is set aside."""
+    told = {published.seq for published in tried.published}
+    return (
+        (rows.call is not None and rows.call is not tried.call)
+        or not set(rows.notes) <= set(tried.notes)
+        or any(published.seq not in told for published in rows.published)
+    )
 
 
 def _refuses(error: str) -> str:

@@ -19,7 +19,7 @@ class Section(BaseModel):
     """A table of the TOML file. Frozen; an unknown key is an error; a refused value is never repeated.
 
     ``reloadable`` names the settings that take effect when they are read again (``config.reload``): those that whoever
-    needs them reads from the section each time, and those that the daemon hands on (``daemon.on_reload``).
+    needs them reads from the section each time, and those that the daemon hands on (``daemon``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, validate_default=True)

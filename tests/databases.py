@@ -20,9 +20,8 @@ from pydantic import SecretStr
 
 from callengine.config.sections import Database
 from callengine.store.database import Store, open_database
-from tests.postgres import Cluster, NoPostgres, unprivileged
+from tests.postgres import Cluster, NoPostgres
 
-_unprivileged = unprivileged
 _numbers = count(1)
 
 

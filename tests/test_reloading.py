@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import gevent
 import pytest
 
 from callengine.config.settings import Settings, load
+from callengine.daemon import _on_reload
 from callengine.metrics import Metrics
 from callengine.notify import Notifier
+from callengine.recordings.signing import KEY_FILE
 from callengine.reloading import Reloader
 
 
@@ -106,3 +110,19 @@ def _until(condition: Callable[[], bool]) -> None:
     with gevent.Timeout(5):
         while not condition():
             gevent.sleep(0.005)
+
+
+def test_links_are_signed_anew_though_nothing_was_changed(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """What could not be done at the last reload is done at the next."""
+    signers: list[object] = []
+    archive: Any = SimpleNamespace(serving=SimpleNamespace(sign_with=signers.append))
+    key = house.file.parent / KEY_FILE
+    chosen = Settings.model_validate({"state": {"directory": house.file.parent}})
+    key.write_text("short")
+    key.chmod(0o600)
+    _on_reload(frozenset({"http.signing_key"}), chosen, archive)
+    assert "signed as before" in caplog.text
+    assert signers == []
+    key.unlink()
+    _on_reload(frozenset(), chosen, archive)
+    assert len(signers) == 1

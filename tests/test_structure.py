@@ -32,7 +32,7 @@ ALLOWED = {
     "api": {"calls", "config"},
     "originate": {"calls", "config", "esl", "store", "metrics"},
     "recordings": {"calls", "config", "store", "metrics"},
-    "cdr": {"calls", "config", "store", "metrics", "quarantine", "esl", "tracker", "engine", "supervise"},
+    "cdr": {"calls", "config", "store", "metrics", "quarantine", "esl", "tracker", "engine", "supervise", "threads"},
     "spool": {"calls", "esl", "store", "metrics", "quarantine", "tracker"},
     "webhooks": {"calls", "config", "store", "metrics"},
     "ai": {"calls", "config", "store", "metrics", "recordings"},

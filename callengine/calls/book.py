@@ -156,6 +156,15 @@ class Book:
     def apply(self, fact: Fact, now: float) -> Outcome:
         """Take one fact in."""
         out = Outcome() if self._owed is None else self._begin()
+        try:
+            self._apply(fact, now, out)
+        except Exception:
+            # What was changed before stays so, and has to be told: with what comes next.
+            self._owed = out
+            raise
+        return out
+
+    def _apply(self, fact: Fact, now: float, out: Outcome) -> None:
         if isinstance(fact, LegReported):
             # Its end, its bridges and the legs that waited for it make one change.
             with self._ledger.together(now, out):
@@ -166,7 +175,6 @@ class Book:
         else:
             self._other(fact, now, out)
         self._take_ready(now, out)
-        return out
 
     def _take_ready(self, now: float, out: Outcome) -> None:
         while self._ready:
@@ -175,7 +183,11 @@ class Book:
     def tick(self, now: float) -> Outcome:
         """Do what has become due by ``now``."""
         out = self._begin()
-        self._ledger.tick(now, out)
+        try:
+            self._ledger.tick(now, out)
+        except Exception:
+            self._owed = out
+            raise
         self._waiting.expire(now - self.timing.stray_s)
         return out
 

@@ -163,6 +163,7 @@ _OF_A_LOSS: dict[str, Any] = {
 _CLOCK_SET_BACK_US = 24 * 3600 * 1_000_000
 _CLOSING: Final = (LegEnded, LegReported)
 _HOLDING: Final = (LegHeld, LegUnheld)
+DIRECTIONS: Final = ("inbound", "outbound")
 # What comes from outside is kept, but not at any length.
 _MAX_TEXT = 256
 
@@ -256,12 +257,12 @@ def _describe(leg: Leg, fact: LegDescribed, change: dict[str, Any]) -> None:
     elif leg.seen_created or leg.identity_us:
         return
     change["identity_us"] = fact.created_us or leg.identity_us
-    change["direction"] = fact.direction or None
+    change["direction"] = fact.direction if fact.direction in DIRECTIONS else None
     change["authenticated"] = bool(fact.user_name) and fact.direction == "inbound"
     change["caller_number"] = _short(fact.caller_number)
     change["caller_name"] = _short(fact.caller_name)
     change["callee_number"] = _short(fact.callee_number)
-    change["loopback_leg"] = fact.loopback_leg or None
+    change["loopback_leg"] = _short(fact.loopback_leg)
 
 
 def _short(text: str | None) -> str | None:

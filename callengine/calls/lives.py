@@ -15,7 +15,11 @@ replace = msgspec.structs.replace
 # Filled once, with the first value seen, whichever life had it.
 _ONCE = ("direction", "queue", "own_agent", "leg_agent", "tenant", "campaign", "lead")
 _END = ("over", "gone", "gone_after_us", "gone_before_us", "end_source")
-_STAMPS = ("progress_us", "progress_media_us", "answered_us", "hangup_us", "hung_up_at_us", "hangup_cause")
+# The same, in one life.
+_ONCE_A_LIFE = (
+    *("progress_us", "progress_media_us", "answered_us", "hangup_us", "hung_up_at_us", "hangup_cause"),
+    *("gateway", "sip_call_id", "sip_status", "sip_disposition", "amd_result"),
+)
 
 
 def join(earlier: Call, again: Call) -> Call:
@@ -45,14 +49,12 @@ def _joined(old: Leg, new: Leg) -> Leg:
         life = {name: getattr(new, name) for name in OF_A_LIFE}
         return replace(known, created_us=new.created_us, **seen, **life)
     # The same life: a stamp is set once; an end that nobody stamped gives way to what was seen after it.
-    stamps = {name: getattr(old, name) or getattr(new, name) for name in _STAMPS}
+    life = {name: getattr(old, name) or getattr(new, name) for name in _ONCE_A_LIFE}
     if old.gone and not new.gone and new.last_seen_us > old.gone_after_us:
-        stamps |= {
-            name: getattr(new, name) for name in ("over", "gone", "gone_after_us", "gone_before_us", "end_source")
-        }
+        life |= {name: getattr(new, name) for name in _END}
     elif new.over and not old.over:
-        stamps |= {"over": True, "end_source": new.end_source}
-    return replace(known, **seen, **stamps)
+        life |= {"over": True, "end_source": new.end_source}
+    return replace(known, **seen, **life)
 
 
 def _peers(old: tuple[Peer, ...], new: tuple[Peer, ...]) -> tuple[Peer, ...]:

@@ -240,8 +240,9 @@ def settle(call: Call, rules: Rules, our_us: int, *, release: bool = False) -> t
     if unknown is not None:
         effects.append(unknown)
     o = call.origination
-    if o is not None and not o.ended_us and not call.own.created_us and call.over:
-        call = replace(call, origination=replace(o, ended_us=our_us))
+    # Once: unless it goes on after all, since the agent's channel, thought gone, is there.
+    if o is not None and not call.own.created_us and call.over is not bool(o.ended_us):
+        call = replace(call, origination=replace(o, ended_us=our_us if call.over else 0))
     if call.held:
         if not (release or call.tenant_named or rules.single or call.own.answered_us or call.over):
             return call, effects

@@ -55,7 +55,7 @@ def expected(fact: LegReported, leg_of: LegOf) -> dict[str, Any]:
     agent, connected = _agent(fact, leg_of)
     return {
         "status": "completed" if answer else "failed",
-        "direction": "outbound" if fact.user_name else fact.direction or "outbound",
+        "direction": "inbound" if fact.direction == "inbound" and not fact.user_name else "outbound",
         "hangup_cause": fact.hangup_cause and fact.hangup_cause[:_MAX_CHARS],
         "dial_time": iso(dial),
         "ring_time": iso(ring),

@@ -7,11 +7,13 @@ again, which changes nothing.
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Final, NamedTuple, Protocol, TypeVar, cast
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import gevent
 from gevent.event import Event
@@ -27,6 +29,8 @@ from callengine.cdr.reporter import Told
 from callengine.config.sections import Cdr as CdrSettings
 from callengine.errors import MalformedEvent, StoreError
 from callengine.quarantine import Quarantine
+from callengine.store.faults import Trouble
+from callengine.threads import in_thread
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +51,9 @@ _CATCH_UP_S: Final = 20.0
 _CLOSED_S: Final = 0.2
 _AWAY_S: Final = 1.0
 _FLUSH_S: Final = 30.0
+_CLOSE_S: Final = 2.0
+# These are no fault of the file's: it is read once we can open files again.
+_OURS: Final = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 
 
 class Engine(Protocol):
@@ -74,6 +81,7 @@ class _Read(NamedTuple):
     cdr: Cdr | None
     reason: str | None
     retry: bool = False
+    ours: bool = False
 
 
 class _Source:
@@ -116,6 +124,7 @@ class CdrIntake:
         self._nudged = Event()
         self._forced = False
         self._begun = self._finished = 0
+        self._trouble = Trouble(log, "CDRs cannot be opened for now")
         self._saved: dict[str, int] = {}
         self._save_s = 0.0
         if inbox is not None:
@@ -208,7 +217,9 @@ class CdrIntake:
     def close(self) -> None:
         """Keeps up to where all is done; for the end, after ``run`` was killed."""
         if self._sources:
-            self._save(now=True)
+            # A directory that hangs must not keep us.
+            with suppress(gevent.Timeout), gevent.Timeout(_CLOSE_S):
+                self._save(now=True)
         self._threads.kill()
 
     def _open(self) -> None:
@@ -233,19 +244,7 @@ class CdrIntake:
             source.again_s = float("-inf")
 
     def _in_thread(self, work: Callable[[], T]) -> T:
-        """What ``work`` returns or raises; the hub goes on meanwhile."""
-
-        def caught() -> tuple[T | None, BaseException | None]:
-            # Raised in the pool itself, it would be printed as well.
-            try:
-                return work(), None
-            except Exception as error:  # noqa: BLE001  handed on to who asked
-                return None, error
-
-        value, error = self._threads.apply(caught)
-        if error is not None:
-            raise error
-        return cast(T, value)
+        return in_thread(work, self._threads)
 
     # -- one directory -----------------------------------------------------------------------------------------------
 
@@ -264,6 +263,7 @@ class CdrIntake:
         taken = [each for each in read if each.cdr is not None and self._is_ours(source, each)]
         reports = [each.cdr.fact for each in taken if each.cdr is not None]
         if reports:
+            self._trouble.over()
             told = self._engine.report(reports, backlog=batch[-1].mtime_ns < self._now_ns() - _OLD_NS)
             self._engine.flush(_FLUSH_S)
         else:
@@ -302,7 +302,8 @@ class CdrIntake:
         except Unusable as error:
             return _Read(found, b"", None, str(error))
         except OSError as error:
-            return _Read(found, b"", None, error.strerror or type(error).__name__, retry=True)
+            reason = error.strerror or type(error).__name__
+            return _Read(found, b"", None, reason, retry=True, ours=error.errno in _OURS)
         try:
             return _Read(found, b"", self._reader.read(body), None)
         except MalformedEvent as error:
@@ -312,7 +313,12 @@ class CdrIntake:
         """Gone, half written, or bad: it is looked at again until it has stopped growing, then set aside."""
         found = read.found
         if read.reason is None:
+            source.stills.pop(found.name, None)
             source.folder.finish(found)
+            return
+        if read.ours:
+            self._trouble.met(Unusable(read.reason))
+            source.folder.put_back(found)
             return
         now = self._clock()
         since, as_it_was = source.stills.get(found.name, (now, None))

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from callengine.cli.exits import USAGE
+from callengine.neutral import plain
 
 Handler = Callable[[argparse.Namespace], int]
 """What runs a command; returns the exit code."""
@@ -56,7 +57,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """One line, and where to read on."""
-        one_line = " ".join(message.split())
+        one_line = plain(" ".join(message.split()))
         sys.stderr.write(f"{self.prog}: {one_line} (see {self.prog} --help)\n")
         sys.exit(USAGE)
 

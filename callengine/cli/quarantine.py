@@ -7,12 +7,14 @@ import re
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from callengine.cli import set_aside
 from callengine.cli.exits import FAILED, NOT_FOUND, OK, UNAVAILABLE, USAGE, Failed
 from callengine.cli.opened import existing
 from callengine.cli.output import clean, listing, print_json, say, table
 from callengine.cli.parser import Commands, Parser, config_option, instant, json_option
 from callengine.cli.set_aside import KINDS, STORED, TIMEOUT_S, Found, collect, shelves, shown_entry, shown_row
 from callengine.cli.settings import load_settings
+from callengine.neutral import escaped
 
 if TYPE_CHECKING:
     from callengine.config.settings import Settings
@@ -105,10 +107,18 @@ def _print(found: Found) -> None:
         f"callengine: {len(found.entries)} set aside"
         + ("; again: callengine quarantine retry ID" * bool(found.entries))
     )
-    for kind in found.more:
-        say(f"callengine: there are more of kind {kind}; these are the newest (see --since)")
+    _say_more(found)
     for one in found.dead:
         say(f"callengine: {one['dead_letters']} dead letters of tenant {clean(one['tenant'])}: {clean(one['list'])}")
+    _say_unseen(found)
+
+
+def _say_more(found: Found) -> None:
+    for kind in found.more:
+        say(f"callengine: there are more of kind {kind} than these, the newest {set_aside.LIMIT}")
+
+
+def _say_unseen(found: Found) -> None:
     for one in found.unseen:
         say(f"callengine: not looked at: {one['what']}: {clean(one['reason'])}")
 
@@ -144,7 +154,7 @@ def _show(args: argparse.Namespace) -> int:
         raise Failed(f"{shelf.directory}: cannot be read ({error.strerror})") from None
     if sys.stdout.isatty():  # what nobody could read may hold anything, also what a terminal would obey
         text = content.decode("utf-8", "backslashreplace")
-        sys.stdout.write("".join(c if c.isprintable() or c == "\n" else f"\\x{ord(c):02x}" for c in text) + "\n")
+        sys.stdout.writelines(f"{escaped(line)}\n" for line in text.split("\n"))
     else:
         sys.stdout.buffer.write(content)
     return OK
@@ -180,8 +190,8 @@ def _retry(args: argparse.Namespace) -> int:
             say("callengine: jobs are left out, since they cost money: --yes has them tried again too")
         seen = collect(settings, kinds, 0)
         found, code = seen.entries, UNAVAILABLE if seen.unseen else OK
-        for one in seen.unseen:
-            say(f"callengine: not looked at: {one['what']}: {clean(one['reason'])}")
+        _say_more(seen)
+        _say_unseen(seen)
     ids = [entry["id"] for entry in found] if everything else list(dict.fromkeys(args.ids))
     refused = [why for entry_id in ids if (why := _retry_one(settings, entry_id, alone=len(args.ids) == 1)) is not None]
     say(f"callengine: {len(ids) - len(refused)} of {len(ids)} are tried again, by the daemon once it runs")

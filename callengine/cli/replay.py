@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from callengine.cli.exits import FAILED, OK
-from callengine.cli.output import say, to_json
+from callengine.cli.output import clean, say, to_json
 from callengine.cli.parser import Commands, Parser, json_option
 
 if TYPE_CHECKING:
@@ -120,7 +120,7 @@ def _print(calls: list[dict[str, Any]], events: int, heading: str | None) -> Non
     from callengine.cli.calls_shown import calls_table
 
     if heading:
-        sys.stdout.write(f"== {heading}\n")
+        sys.stdout.write(f"== {clean(heading)}\n")
     sys.stdout.write(calls_table(calls) if calls else "no calls\n")
     count = "1 call" if len(calls) == 1 else f"{len(calls)} calls"
     sys.stdout.write(f"{count} in {events} events\n" + ("\n" if heading else ""))

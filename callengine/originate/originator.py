@@ -188,8 +188,9 @@ class Originator:
         return Limits(self._set.max_per_second, self._set.max_concurrent), of_gateways
 
     def reconfigure(self) -> None:
-        """The settings were changed: limits hold for what is sent from now on."""
+        """The settings were changed: limits hold for what is sent from now on, the timeout also for who waits."""
         self._pacer.reconfigure(*self._limits(), queue_max=self._set.queue_max)
+        self._pacer.cut(self._board.monotonic() + self._set.queue_timeout_s)
         self._wake.set()
 
     def close(self) -> None:
@@ -224,7 +225,7 @@ class Originator:
 
     def _pause_s(self) -> float:
         waits = [_IDLE_S]
-        if self._board.ready and (wait := self._pacer.wait_s(self._board.monotonic())) is not None:
+        if self._may_send and (wait := self._pacer.wait_s(self._board.monotonic())) is not None:
             waits.append(wait)
         return max(_SHORTEST_PAUSE_S, min(waits))
 
@@ -234,9 +235,14 @@ class Originator:
             self._metrics.originated("unreachable" if unreachable else "queue_timeout")
             self._abandon(entry.call_id, "switch_unreachable" if unreachable else "queue_timeout")
 
+    @property
+    def _may_send(self) -> bool:
+        # Who took the switch over while we stood still, and who asks it, has told that these calls failed.
+        return not self._closed and self._board.ready and self._board.holds
+
     def _send_next(self) -> bool:
         """Send one call if one may be sent now; whether it was tried."""
-        if self._closed or not self._board.ready:
+        if not self._may_send:
             return False
         entry = self._pacer.next(self._board.monotonic())
         if entry is None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from callengine.errors import QueueFull
@@ -76,6 +76,10 @@ class _Line(Generic[P]):
             self.rate = Rate(limits.max_per_second)
             self.max_concurrent = limits.max_concurrent
 
+    def is_due(self, now: float) -> bool:
+        """Whether somebody waits whom there is a slot for; who has waited too long is left to ``overdue``."""
+        return bool(self.waiting) and self.has_slot and self.waiting[0].deadline > now
+
     @property
     def has_slot(self) -> bool:
         return self.max_concurrent is None or self.taken < self.max_concurrent
@@ -115,6 +119,12 @@ class Pacer(Generic[P]):
             else:
                 self._lines[name] = _Line(own)
         self._queue_max, self._per_second = queue_max, limits.max_per_second
+
+    def cut(self, latest: float) -> None:
+        """Nobody waits beyond ``latest``: of two in a line, the first is the first that has waited too long."""
+        for line in self._lines.values():
+            line.waiting = deque(w if w.deadline <= latest else replace(w, deadline=latest) for w in line.waiting)
+            self._in_line.update({entry.call_id: entry for entry in line.waiting})
 
     @property
     def queued(self) -> int:
@@ -183,7 +193,7 @@ class Pacer(Generic[P]):
         """Take out of line the oldest call that may be sent now; its slot is taken and its turn spent."""
         if not self._engine.has_slot or self._engine.rate.wait_s(now) > 0:
             return None
-        able = [line for line in self._lines.values() if line.waiting and line.has_slot and not line.rate.wait_s(now)]
+        able = [line for line in self._lines.values() if line.is_due(now) and not line.rate.wait_s(now)]
         if not able:
             return None
         line = min(able, key=lambda each: each.waiting[0].number)

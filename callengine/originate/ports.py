@@ -51,7 +51,11 @@ class Switchboard(Protocol):
 
     @property
     def ready(self) -> bool:
-        """Whether calls may be placed: connected, and the book compared with the switch."""
+        """Whether the switch can be asked: connected, and the book compared with it."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether the switch is surely still this engine's: calls may be placed."""
 
     def take(self, fact: Fact) -> None:
         """Apply a fact. Never waits."""

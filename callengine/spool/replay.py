@@ -180,6 +180,7 @@ class Replay:
         now = self._clock()
         for call in calls:
             book.restore(call, now)
+            self._turn()
         return len(calls)
 
     def _noted(self, records: list[Record]) -> set[tuple[str, str, int]]:

@@ -215,6 +215,14 @@ class StandIn:
         if self._going_down:
             return
         self._going_down = True
+        try:
+            self._hang_up_all()
+        finally:  # whoever waits for the end of the process waits for this
+            self.server.stop()
+            self.server.drop_all(GOING_DOWN)
+            self.went_down.set()
+
+    def _hang_up_all(self) -> None:
         self.switch.shutting_down = True
         self.switch.emit("SHUTDOWN", sources.SHUTDOWN, {"Event-Info": "System Shutting Down"})
         for channel in list(self.switch.channels.values()):
@@ -222,9 +230,6 @@ class StandIn:
         until = time.monotonic() + _SHUTDOWN_TIMEOUT_S
         while self.switch.channels and time.monotonic() < until:
             gevent.sleep(_LOOK_S)
-        self.server.stop()
-        self.server.drop_all(GOING_DOWN)
-        self.went_down.set()
 
     def kill(self) -> None:
         """As SIGKILL: no event, no notice, no CDR, header-only recordings; nobody listens afterwards."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple, Protocol
+from typing import Any, Final, NamedTuple, Protocol, cast
 
 import msgspec
 import peewee
@@ -90,6 +90,10 @@ class Group:
     complete_us: int
     upto: int
     ahead: bool = False
+
+
+class Unmakeable(ValueError):
+    """Of what is known of a call no row can be made: a mistake of ours, for which no other call is to wait."""
 
 
 class Again(NamedTuple):
@@ -228,7 +232,7 @@ class Committer:
         for entry in entries:
             if (call := entry.call) is not None:
                 if entry.row is None:
-                    entry.row = rows.call_row(call, entry.record, self._pack)
+                    entry.row = _row_of(call, entry.record, self._pack)
                 calls.append(entry.row)
                 # Held: whose it is may still change, and a campaign must not be left behind with another tenant.
                 if not call.held:
@@ -296,7 +300,7 @@ class Committer:
         self._marked_us = {}
 
     def _run(self, db: peewee.Database, job: Job) -> None:
-        """A job's error is its caller's alone, unless it tells that the connection is gone."""
+        """A job's error is its caller's alone, unless the connection is gone, or with it all that was done before."""
         if job.given_up or job.attempts >= _JOB_ATTEMPTS:
             job.error = job.error or StoreUnavailable("it failed each time that this was tried")
             return
@@ -306,7 +310,7 @@ class Committer:
             with db.savepoint():
                 job.value = job.fn(db)
         except Exception as error:
-            if faults.disconnects(error):
+            if faults.disconnects(error) or _was_rolled_back(db):
                 raise
             reason = faults.away(error)
             job.error = error if reason is None else StoreUnavailable(reason)
@@ -385,6 +389,18 @@ class Committer:
         return True
 
 
+def _was_rolled_back(db: peewee.Database) -> bool:
+    """SQLite does so by itself, on a full disk for one; what follows would be committed alone."""
+    return isinstance(db, peewee.SqliteDatabase) and not cast(Any, db).connection().in_transaction
+
+
+def _row_of(call: Call, record: CallRecord | None, pack: Callable[[str], Any]) -> rows.Row:
+    try:
+        return rows.call_row(call, record, pack)
+    except Exception as error:
+        raise Unmakeable(type(error).__name__) from error
+
+
 def _cleaned(entry: Entry, pack: Callable[[str], Any]) -> Entry:
     """A copy that any database can hold; what it was stays in memory as it is."""
     call = None if entry.call is None else rows.cleaned_struct(entry.call)
@@ -395,6 +411,6 @@ def _cleaned(entry: Entry, pack: Callable[[str], Any]) -> Entry:
         call=call,
         notes=entry.notes,
         published=[p._replace(record=rows.cleaned_struct(p.record)) for p in entry.published],
-        row=None if call is None else rows.cleaned(rows.call_row(call, None, pack)),
+        row=None if call is None else rows.cleaned(_row_of(call, None, pack)),
         event_rows=None if entry.event_rows is None else [rows.cleaned(row) for row in entry.event_rows],
     )

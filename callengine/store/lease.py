@@ -99,6 +99,11 @@ class Fence:
             found = sql.run(db, "SELECT holder FROM lease WHERE node = ?", (self.node,)).fetchone()
             raise LeaseHeld(self.node, found[0] if found else "")
 
+    @property
+    def lapsed(self) -> bool:
+        """It was not renewed for as long as it lasts: another may have taken it, and whoever asks is not told yet."""
+        return self._clock() - self._renewed_s >= self._ttl_s
+
     def let_go(self) -> None:
         """It is about to be given back: what is written behind that must not take it again."""
         self._renews = False
@@ -143,7 +148,8 @@ class Lease:
         if epoch is not None:
             self._watched.pop(node, None)
             return Fence(node, holder, epoch, self._ttl_s, clock=self._clock, wall_s=self._wall_s)
-        self._watched[node] = self._watch(node, seen, began_s)
+        # It stands so since it was looked at, which may be some time after that was asked for.
+        self._watched[node] = self._watch(node, seen, self._clock())
         raise LeaseHeld(node, seen.holder)
 
     def _take(

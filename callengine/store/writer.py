@@ -45,8 +45,6 @@ _SILENCE_S: Final = 5.0
 # Of the interval: half the processor time of committing each change at once, and four fifths of the bound are left.
 _GATHERED: Final = 0.2
 _ABANDONED: Final = "another engine has the switch"
-# What a row takes in memory, about; for the metric.
-_CALL_BYTES, _NOTE_BYTES, _PUBLISHED_BYTES = 1800, 130, 800
 
 
 class Writer:
@@ -210,15 +208,6 @@ class Writer:
     def depth(self) -> int:
         """Rows that wait to be committed, also those that are being committed."""
         return self._rows
-
-    @property
-    def bytes(self) -> int:
-        """About what those take in memory."""
-        entries = [*self._dirty.values(), *(self._group.entries if self._group else ())]
-        return sum(
-            (e.call is not None) * _CALL_BYTES + len(e.notes) * _NOTE_BYTES + len(e.published) * _PUBLISHED_BYTES
-            for e in entries
-        )
 
     @property
     def full(self) -> bool:

@@ -81,6 +81,7 @@ def test_schemathesis_finds_nothing_in_some_operations_by_a_seed_that_is_new(ser
     running.say(f"seed {seed}")
     only = random.Random(seed).sample(exploring.names(served), 3)
     phases = "[phases.coverage]\nenabled = false\n[phases.stateful]\nenabled = false\n"
-    explored = exploring.explore(served, KEY, seed=seed, examples=20, operations=phases, only=only)
+    explored = exploring.explore(served, KEY, seed=seed, examples=15, more="max-time = 4", operations=phases, only=only)
     assert not explored.found, f"seed {seed}:\n" + "\n\n".join([*explored.found.values()][:10])
-    assert {label for label in explored.tried if " /" in label} == set(only)
+    assert explored.requests
+    assert {label for label in explored.tried if " /" in label} <= set(only)

@@ -9,6 +9,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from callengine.api.brake import FREE_FAILURES
+from callengine.api.keys import KNOWN_S, REMEMBERED_S
 from callengine.api.services import Readiness
 from tests.api import fakes
 from tests.api.conftest import Ask
@@ -38,6 +39,37 @@ def test_readyz_is_one_word_and_its_parts_need_a_key(world: World, alice: dict[s
 def test_readyz_is_told_also_without_a_database(world: World, client: FlaskClient) -> None:
     world.away = True
     assert client.get("/readyz", headers={"Authorization": "Bearer whoever"}).text == "ready\n"
+
+
+def test_readyz_names_its_parts_to_who_was_known_before_the_database_went_away(
+    world: World, alice: dict[str, str]
+) -> None:
+    readiness = Readiness(True, {"database": "ok"})
+    client = fakes.app(world, readiness=lambda: readiness).test_client()
+    assert client.get("/v1/calls", headers=alice).status_code == 200
+    world.away, world.clock_s = True, world.clock_s + KNOWN_S
+    parts: Any = client.get("/readyz", headers=alice).json  # nobody has noticed yet that it is away
+    assert parts == {"ready": True, "parts": {"database": "ok"}}
+    readiness = Readiness(False, {"database": "it does not answer"})
+    queries = world.queries
+    parts = client.get("/readyz", headers=alice).json
+    assert parts == {"ready": False, "parts": {"database": "it does not answer"}}
+    assert world.queries == queries  # that would be to wait
+    assert client.get("/readyz", headers={"Authorization": "Bearer whoever"}).text == "unready\n"
+    assert client.get("/v1/calls", headers=alice).status_code == 503
+    world.clock_s += REMEMBERED_S
+    assert client.get("/readyz", headers=alice).text == "unready\n"
+
+
+def test_a_revoked_key_is_not_remembered_at_readyz(world: World, alice: dict[str, str]) -> None:
+    readiness = Readiness(False, {"database": "ok"})
+    client = fakes.app(world, readiness=lambda: readiness).test_client()
+    assert client.get("/readyz", headers=alice).is_json
+    world.keys.clear()
+    world.clock_s += KNOWN_S
+    assert client.get("/readyz", headers=alice).text == "unready\n"
+    readiness = Readiness(False, {"database": "away"})
+    assert client.get("/readyz", headers=alice).text == "unready\n"
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.9.10", "::1", "::ffff:127.0.0.1"])

@@ -328,3 +328,23 @@ def test_the_agendas_memory_is_that_of_its_keys() -> None:
         agenda.cancel(f"k{n}")
     assert len(agenda._heap) < 100
     assert us(0) > 0
+
+
+def test_what_was_changed_before_a_mistake_is_told_with_what_comes_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    a, desk = Channel("A"), Desk()
+    desk.take(a.created())
+    fact = a.answered(2)
+    a.bridged("B", 3)
+
+    def broken(*_: object) -> None:
+        raise LookupError("a mistake of ours")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(desk.book, "_bridge", broken)
+        with pytest.raises(LookupError):
+            desk.take(a.bridged("B", 3))
+    assert fact.answered_us
+    assert desk.shown()["status"] == "dialing"
+    desk.tick(4)
+    assert desk.shown()["status"] == "answered"
+    assert desk.told() == ["dialing", "answered"]

@@ -119,3 +119,12 @@ def test_told_again_it_changes_nothing() -> None:
     desk.book.rejoin(stored, again, [], desk.now)
     desk.tick(desk.now)
     assert desk.call() == before
+
+
+def test_what_the_same_life_had_not_told_before_is_taken() -> None:
+    one = Channel(at=1.0)
+    desk, stored = forgotten(one.created(), one.answered(2), one.gone(before=10, after=5))
+    desk.take(one.reported(9, sip_term_status="200", sip_call_id="c@h"))
+    rejoined(desk, stored)
+    record = desk.record()
+    assert (record.end_us, record.sip_status, record.sip_call_id) == (us(9), 200, "c@h")

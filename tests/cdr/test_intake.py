@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from callengine.calls.call import EventName
 from callengine.calls.facts import LegAnswered, LegCreated, LegEnded, LegGone
+from callengine.cdr.folder import Folder, Found
 from callengine.errors import StoreUnavailable
 from callengine.store.database import Store
 from tests.cdr.house import DAY_US, House, T, cdr, uuid
@@ -254,6 +256,21 @@ def test_a_file_that_grows_is_read_when_it_has_grown(house: House) -> None:
     assert house.rows(A) == {}
     assert not house.set_aside()
     house.write(A, whole)
+    house.settle()
+    assert house.row(A).end_source == "cdr"
+
+
+def test_while_we_cannot_open_files_none_is_given_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.write(A, cdr(A))
+
+    def out_of_files(folder: Folder, found: Found, max_bytes: int) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Folder, "read", out_of_files)
+        for _ in range(4):
+            house.settle()
+    assert house.counted("unreadable") == 0
     house.settle()
     assert house.row(A).end_source == "cdr"
 

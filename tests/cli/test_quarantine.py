@@ -13,6 +13,7 @@ import pytest
 
 from callengine.calls.call import Recording
 from callengine.calls.ids import recording_id_of
+from callengine.cli import set_aside as set_aside_module
 from callengine.cli.main import main
 from callengine.config.sections import Database
 from callengine.quarantine import Quarantine, segments_aside
@@ -225,6 +226,29 @@ def test_what_failed_in_the_database(run: Run, settings: dict[str, str], tmp_pat
         assert [tuple(row) for row in rows] == [("stopped", "pending"), ("ready", "pending")]
     finally:
         store.close()
+
+
+def test_what_is_left_out_is_said(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    url = f"sqlite:///{tmp_path / 'calls.db'}"
+    store = open_database(Database(url=url), tmp_path)
+    failed_in(store)
+    store.execute(lambda db: db.execute_sql("UPDATE recording SET status = 'failed', reason = 'missing'"), 10)
+    store.close()
+    monkeypatch.setattr(set_aside_module, "LIMIT", 1)
+    said = b"there are more of kind recording than these, the newest 1"
+    assert said in run("quarantine", "list", state=tmp_path, CALLENGINE_DATABASE__URL=url).stderr
+    done = run("quarantine", "retry", "--kind", "recording", state=tmp_path, CALLENGINE_DATABASE__URL=url)
+    assert said in done.stderr
+    assert b"1 of 1 are tried again" in done.stderr
+    again = run("quarantine", "retry", "--kind", "recording", state=tmp_path, CALLENGINE_DATABASE__URL=url)
+    assert said not in again.stderr
+    assert b"1 of 1 are tried again" in again.stderr
+
+
+def test_a_terminal_is_shown_escapes(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bad = set_aside(tmp_path, "\x1b[2J \u202e\n".encode() + b"\xff")
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    assert run("quarantine", "show", bad, state=tmp_path).stdout == b"\\x1b[2J \\u202e\n\\xff\n"
 
 
 def test_an_event_names_its_call(run: Run, settings: dict[str, str], tmp_path: Path) -> None:

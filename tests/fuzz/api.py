@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from urllib.error import HTTPError
 
 import peewee
@@ -175,7 +175,7 @@ class House:
                     connection.execute(f'SELECT count(t::text) FROM "{name}" AS t'.encode())
             return []
         [path] = [*self.folder.glob("*.db")]
-        db = peewee.SqliteDatabase(str(path))
+        db: Any = peewee.SqliteDatabase(str(path))
         told = [row for check in ("integrity_check", "foreign_key_check") for row in db.execute_sql(f"PRAGMA {check}")]
         db.close()
         return [] if told == [("ok",)] else [f"the database is damaged: {told[:5]}"]
@@ -191,7 +191,7 @@ class House:
 
 def _meant(line: str) -> bool:
     """Warnings that belong to what is done here: webhooks to nobody, requests that are refused."""
-    return any(word in line for word in ("webhook", "endpoint"))
+    return '"level":"warning"' in line and any(word in line for word in ("webhook", "endpoint"))
 
 
 @contextmanager
@@ -229,7 +229,9 @@ def run(kind: str, seconds: float, seed: int) -> tuple[Explored, list[str]]:
         finally:
             house.close()
     if explored.found or wrong:
-        running.say(f"kept: {folder}")
+        told = "\n\n".join([*explored.found.values(), *wrong])
+        (folder / "findings.txt").write_text(f"{kind}, seed {seed}\n\n{told}\n")
+        running.say(f"kept, with findings.txt: {folder}")
     else:
         shutil.rmtree(folder, ignore_errors=True)
     return explored, wrong

@@ -61,11 +61,11 @@ def read(translator: Translator, form: str, body: bytes) -> Fact | str | None:
     return _without_empty(fact)
 
 
-def _without_empty(fact: Any) -> Any:
+def _without_empty(fact: Fact | None) -> Fact | None:
     """An empty header counts as one that is absent."""
     if fact is None:
         return None
-    empty = {name: None for name in fact.__struct_fields__ if getattr(fact, name) == ""}
+    empty: dict[str, Any] = {name: None for name in fact.__struct_fields__ if getattr(fact, name) == ""}
     return msgspec.structs.replace(fact, **empty)
 
 

@@ -76,7 +76,8 @@ def tells_no_secret(context: Any, response: Any, case: Any) -> None:
     assert not told, f"{len(told)} secrets are told"
     # What was sent may be shown again.
     leak = _PATTERNS.search(text)
-    assert leak is None or leak[0] in repr(case.body), f"{leak and leak[0]} is told"
+    if leak is not None and leak[0] not in repr(case.body):
+        raise AssertionError(f"{leak[0]} is told")
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
 import json
 import logging
@@ -65,6 +66,7 @@ def quiet() -> Iterator[list[str]]:
 def _template() -> Path:
     """A migrated database that each case gets a copy of."""
     folder = Path(tempfile.mkdtemp(prefix="callengine-fuzz-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
     _open(folder).close()
     return folder / "calls.db"
 
@@ -221,8 +223,15 @@ class _Story:
         self._write(path, records.changed_record(record, self.dice)[:_MAX_BYTES])
 
     def _odd_name(self, path: Path) -> None:
-        names = (b"\xff\xfe.cdr.json", b"a\nb.json", b".hidden.json", b"x" * 240 + b".json", b"y.JSON", b"z.json.tmp")
-        name = os.path.join(os.fsencode(path.parent), self.dice.choice(names))
+        names = (
+            b"\xff\xfe%d.cdr.json",
+            b"a\n%d.json",
+            b".hidden%d.json",
+            b"x" * 240 + b"%d.json",
+            b"%d.JSON",
+            b"%d.json.tmp",
+        )
+        name = os.path.join(os.fsencode(path.parent), self.dice.choice(names) % self.number)
         channel, body = self._record()
         with open(name, "wb") as file:
             file.write(body)

@@ -72,7 +72,7 @@ def _change(record: dict[str, Any], dice: random.Random) -> None:
 
 
 def _nested(dice: random.Random) -> Any:
-    legs = dice.choice(([{"uuid": hostile.value(dice)}], [{}], [hostile.value(dice)], hostile.value(dice)))
+    legs: Any = dice.choice(([{"uuid": hostile.value(dice)}], [{}], [hostile.value(dice)], hostile.value(dice)))
     return dice.choice((hostile.value(dice), {"originatee_caller_profiles": legs}))
 
 

@@ -27,6 +27,7 @@ Made = Callable[[int], bytes]
 def look(work: Callable[[bytes], None], made: Made, size: int) -> None:
     """Raises AssertionError where four times as much takes far more than four times as long."""
     small, large = made(size), made(_TIMES * size)
+    small_s = large_s = 0.0
     for _ in range(4):
         small_s, large_s = _taken_s(work, small), _taken_s(work, large)
         if large_s <= _MOST * small_s + _NOISE_S:

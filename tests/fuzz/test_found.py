@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 
 from callengine.calls import facts
-from callengine.calls.facts import Fact
+from callengine.calls.facts import Fact, LegGone
+from callengine.config.settings import Settings
 from callengine.errors import MalformedEvent
 from callengine.esl.headers import Translator
-from tests.calls.build import Channel, Desk
+from tests.api import fakes
+from tests.calls.build import Channel, Desk, ours, us
 
 CREATE = b'{"Event-Name":"CHANNEL_CREATE","Unique-ID":"A","Event-Date-Timestamp":"1795343615301165"'
 
@@ -62,8 +64,44 @@ def test_no_text_of_the_switch_is_kept_at_any_length() -> None:
     assert desk.refused() == ["path_too_long"]
 
 
+@pytest.mark.parametrize("direction", ["sideways", "INBOUND", "x" * 70_000])
+def test_a_direction_that_is_none_is_not_told(direction: str) -> None:
+    desk = Desk().take(Channel("A", direction=direction).created())
+    assert desk.shown()["direction"] == "outbound"
+
+
+def test_a_call_of_ours_that_goes_on_after_all_ends_when_it_ends() -> None:
+    """The agent, rung first, is thought gone before anything was heard of the channel; then it answers after all."""
+    agent = Channel("G", direction="outbound")
+    desk = Desk().originate(agent="bob", agent_leg="G").job("+OK G", 1).take(LegGone(uuid="G", at_us=us(5)))
+    assert desk.shown()["status"] == "failed"
+    assert desk.record().end_us == ours(5)
+    desk.take(agent.answered(8))
+    assert (desk.shown()["status"], desk.shown()["end_time"]) == ("dialing", None)
+    desk.take(agent.ended(20))
+    assert desk.shown()["status"] == "failed"
+    assert desk.record().end_us == ours(20)
+
+
 def test_too_many_legs_of_which_something_was_said_before_end_in_refusals() -> None:
     a, others = Channel("A"), [Channel(f"B{n}", 1) for n in range(300)]
     desk = Desk().take(a.created(), a.answered(1), *(b.answered(2) for b in others))
     desk.take(*(b.bridged("A", 3) for b in others), *(a.bridged(b.uuid, 3) for b in others))
     assert len(desk.shown("A")["legs"]) == 256
+
+
+@pytest.mark.parametrize("token", ["\xff", "\xc3\xa9", "Og==\xff"])
+def test_credentials_that_are_no_ascii_are_refused(token: str, caplog: pytest.LogCaptureFixture) -> None:
+    secret = {"cdr": {"http_secret": "correct horse battery"}}
+    chosen = Settings.model_validate(fakes.settings().model_dump() | secret)
+    client = fakes.app(fakes.World(), chosen, cdr=NoInbox()).test_client()
+    answer = client.post("/fs/cdr", data=b"{}", headers={"Authorization": f"Basic {token}"})
+    assert (answer.status_code, answer.content_type) == (401, "application/problem+json")
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+class NoInbox:
+    """Nothing is to come here."""
+
+    def put(self, body: bytes) -> bool:
+        raise AssertionError("taken from anybody")

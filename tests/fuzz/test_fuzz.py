@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import random
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -59,7 +60,8 @@ class Endless:
             pass
 
 
-def test_what_is_found_is_shrunk_and_can_be_run_again() -> None:
+def test_what_is_found_is_shrunk_and_can_be_run_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     told: list[str] = []
     runner = Runner("wire", [NoBug()], 1)
     report = runner.run(0.2, say=told.append)
@@ -70,7 +72,7 @@ def test_what_is_found_is_shrunk_and_can_be_run_again() -> None:
     failure = running.again(found.path, [NoBug()])
     assert failure is not None
     assert "two bugs" in failure.text
-    assert Path.cwd() not in found.path.parents
+    assert tmp_path in found.path.parents
 
 
 def test_what_does_not_end_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

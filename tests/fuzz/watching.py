@@ -15,6 +15,7 @@ import peewee
 from callengine.calls.book import Book, Outcome, Rules, Timing
 from callengine.calls.call import Call, EventName
 from callengine.calls.facts import MAX_US, ChannelFact, Fact, LegGone, LegReported
+from callengine.calls.leg import DIRECTIONS
 from callengine.calls.machine import Noted, Published, Refused
 from callengine.calls.record import CallRecord, StoredEvent, record_of
 from callengine.calls.view import show, show_event
@@ -159,6 +160,9 @@ class Watched:
                 assert _TIME.fullmatch(found), f"{name} is {found}"
         assert rows.decode_state(rows.encode_json(call)) == call, "its state is not read as it was written"
         _look_at_lengths(shown)
+        assert shown["direction"] in DIRECTIONS
+        assert all(leg["direction"] in (None, *DIRECTIONS) for leg in shown["legs"])
+        assert shown["status"] in _RANK
         if call.origination is None:
             self._look_where_from(call, record)
 
@@ -197,7 +201,9 @@ def _look_at_change(known: Call, before: CallRecord, call: Call, record: CallRec
     assert record.seq >= before.seq, "seq went back"
     reborn = call.own.created_us != known.own.created_us
     found_again = known.own.gone and not call.own.gone
-    if reborn or found_again:
+    # Of a call of ours without a channel: that of the agent, rung first, was thought gone.
+    goes_on = known.origination is not None and not known.own.created_us and known.over and not call.over
+    if reborn or found_again or goes_on:
         return
     for name in _SET_ONCE:
         was, now = getattr(before, name), getattr(record, name)

@@ -168,6 +168,7 @@ class Rig:
     # -- what the rooms see of it
 
     opened = True
+    holds = True
 
     @property
     def ready(self) -> bool:

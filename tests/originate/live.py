@@ -65,6 +65,7 @@ class Live:
         self.control = Control(self, self.originator, settings, self)
 
     opened = True
+    holds = True
 
     @property
     def ready(self) -> bool:

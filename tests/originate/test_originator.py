@@ -595,6 +595,27 @@ def test_the_gauges_are_what_they_say(rig: Rig) -> None:
     assert rig.counts.gauges["callengine_originate_in_doubt"]() == 0.0
 
 
+def test_while_another_engine_may_have_the_switch_nothing_is_sent(rig: Rig) -> None:
+    rig.submit()
+    rig.holds = False
+    rig.work()
+    assert rig.originates() == []
+    rig.holds = True
+    rig.work()
+    assert len(rig.originates()) == 1
+
+
+def test_a_shorter_timeout_holds_for_who_waits_already(rig: Rig) -> None:
+    call_id = rig.submit()
+    rig.holds = False
+    object.__setattr__(rig.settings.originate, "queue_timeout_s", 5.0)
+    rig.originator.reconfigure()
+    rig.now += 5
+    rig.work()
+    assert rig.stored[call_id].failure_reason == "queue_timeout"
+    assert rig.originates() == []
+
+
 def test_an_engine_that_does_not_hold_the_switch_accepts_nothing(rig: Rig) -> None:
     rig.opened = False
     with pytest.raises(SwitchUnavailable):

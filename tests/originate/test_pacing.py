@@ -216,3 +216,23 @@ def test_other_limits_hold_for_what_waits_and_what_is_to_come() -> None:
     for call in ("one", "two", "three", "four"):
         assert pacer.release(call)
     assert (pacer.in_flight, pacer.taken_of("a"), pacer.taken_of("b")) == (0, 0, 0)
+
+
+def test_who_has_waited_too_long_is_not_sent() -> None:
+    """Several send, and one of them looks after who is overdue: after a long stop any of them may wake first."""
+    line = pacer()
+    enter(line, "late", deadline=30.0)
+    enter(line, "later", deadline=61.0)
+    assert sent(line, 60.0) == []
+    assert [entry.call_id for entry in line.overdue(60.0)] == ["late"]
+    assert sent(line, 60.0) == ["later"]
+
+
+def test_a_shorter_timeout_holds_for_who_waits() -> None:
+    line = pacer(concurrent=0)
+    enter(line, "patient", deadline=600.0)
+    line.cut(40.0)
+    enter(line, "next", deadline=41.0)
+    assert [entry.call_id for entry in line.overdue(40.0)] == ["patient"]
+    assert line.leave("next")
+    assert line.queued == 0

@@ -298,6 +298,27 @@ def test_one_that_is_refused_again_stays_once(house: House) -> None:
     assert not entry.again
 
 
+def test_what_is_new_of_a_call_while_it_is_tried_is_kept_too(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    call = ended(a_call(tenant_id="nobody", node=NODE))
+    house.writer.put(call)
+    house.writer.flush(10)
+    house.quarantine.mark(kept_row(house))
+    flush = house.writer.flush
+
+    def meanwhile(timeout_s: float) -> None:
+        if house.retries._trying is not None:
+            house.writer.note(noted(call, "later"))
+        flush(timeout_s)
+
+    monkeypatch.setattr(house.writer, "flush", meanwhile)
+    house.retries.once()
+    with gevent.Timeout(10):
+        while len(house.quarantine.entries()) < 2:
+            gevent.sleep(0.01)
+    found = [refused.decode(house.quarantine.read(entry.id)) for entry in house.quarantine.entries()]
+    assert sorted([note.name for note in rows.notes] for rows in found) == [[], ["later"]]
+
+
 def test_a_row_of_a_call_that_lived_then_is_never_said_to_live_now(house: House) -> None:
     call = msgspec.structs.replace(a_call(T, tenant_id=house.tenant, node=NODE), seq=1)
     body = refused.encode(Refused(call_id=call.id, call=call, notes=(noted(call, "created").note,)))

@@ -99,6 +99,9 @@ def test_a_table_of_calls_only_prints() -> None:
 def test_what_a_command_complains_of_only_prints(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["replay", "no\x1b[2Jfile"]) != 0
     assert not ill(capsys.readouterr().err.replace("\n", ""))
+    with pytest.raises(SystemExit):
+        main(["quarantine", "list", "--kind", "\u202e", "\x1b[2J"])
+    assert not ill(capsys.readouterr().err.replace("\n", ""))
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if "\ud800" not in name])

@@ -353,3 +353,37 @@ def test_after_an_outage_the_lease_is_the_first_thing_written(store: Store, data
     assert order == [1]
     writer.flush(10)
     assert writer.stop(5)
+
+
+def test_it_stands_still_from_when_it_was_seen(store: Store) -> None:
+    """However long the look took to be made: what was seen then may have been renewed while it was asked for."""
+    first, second = Host(store), Host(store)
+    first.lease.hold("sw1", "a")
+    real = store.execute
+
+    def slow(fn: Any, timeout_s: float) -> Any:
+        second.pass_s(4.9)
+        return real(fn, timeout_s)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store, "execute", slow)
+        assert second.refused("b")
+    for _ in range(3):
+        second.pass_s(4)
+        assert second.refused("b")
+    second.pass_s(2.9)
+    assert second.refused("b")
+    second.pass_s(0.2)
+    assert not second.refused("b")
+
+
+def test_it_has_lapsed_when_it_was_not_renewed_for_its_time(store: Store) -> None:
+    host = Host(store)
+    fence = host.lease.hold("sw1", "a")
+    host.pass_s(14)
+    assert not fence.lapsed
+    host.lease.renew(fence)
+    host.pass_s(14)
+    assert not fence.lapsed
+    host.pass_s(1)
+    assert fence.lapsed

@@ -1,0 +1,115 @@
+"""The engine's own wiring: what its parts are handed, and when it may speak for the switch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import gevent
+import pytest
+from gevent.event import Event
+
+from callengine.calls.machine import Rules
+from callengine.config.settings import Settings
+from callengine.engine import Engine, Storage
+from callengine.errors import LeaseHeld
+from callengine.esl.link import LinkState
+from callengine.metrics import Metrics
+from callengine.store.accounts import Accounts
+from callengine.store.database import open_database
+from callengine.store.holder import Holder
+from callengine.store.lease import Fence, Lease
+from callengine.store.reads import Reads
+from callengine.store.writer import Writer
+from callengine.supervise import Supervisor
+from tests.calls.build import Channel, us
+
+
+class Rig:
+    """An engine with a real store and no switch; nothing of it runs but its writer."""
+
+    def __init__(self, state: Path) -> None:
+        settings = Settings.model_validate({"state": {"directory": state}, "switch": {"name": "sw1"}})
+        self.store = open_database(settings.database, state)
+        self.writer = Writer(self.store)
+        self.writer.start()
+        self.reads = Reads(self.store)
+        self.supervisor = Supervisor()
+        accounts = Accounts(self.store, self.writer)
+        self.tenant = accounts.ensure_tenant("default").id
+        storage = Storage(self.writer, self.reads, accounts, Lease(self.writer), Holder(state))
+        self.engine = Engine(settings, storage, self.supervisor, Metrics())
+        self.engine.book.node = "sw1"
+        self.engine.book.rules = Rules(default_tenant=self.tenant)
+
+    def tick(self, now: float) -> None:
+        self.engine.tracker._settle(self.engine.book.tick(now))
+
+
+class Client:
+    """A connection that stays."""
+
+    loss = None
+
+    def __init__(self) -> None:
+        self.closed = Event()
+
+
+@pytest.fixture
+def rig(tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(tmp_path)
+    yield made
+    made.supervisor.stop(1)
+    assert made.writer.stop(5)
+    made.store.close()
+
+
+def test_a_uuid_that_lives_again_is_one_row_of_the_daemon(rig: Rig) -> None:
+    one = Channel(at=1.0)
+    two, tracker = one.again(300), rig.engine.tracker
+    for fact in (one.created(), one.rang(2), one.ended(3, "USER_BUSY")):
+        tracker.apply(fact, 0.0)
+    for now in (5, 200, 201):
+        rig.tick(now)
+    rig.writer.flush(5)
+    first = rig.reads.call_of_channel("sw1", "A")
+    assert first is not None
+    assert rig.engine.book.call_of("A") is None
+    tracker.apply(two.created(), 300.0)
+    rig.writer.flush(5)
+    gevent.sleep(0)
+    rig.tick(300)
+    rig.writer.flush(5)
+    assert rig.writer.refused == 0
+    last = rig.reads.call_of_channel("sw1", "A")
+    assert last is not None
+    assert (last.id, last.over, last.own.first_created_us) == (first.id, False, us(1))
+
+
+def test_an_opener_that_dies_opens_on_the_same_connection(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, crashes = rig.engine, [KeyError("no such tenant")]
+
+    def open_book(client: object) -> None:
+        if crashes:
+            raise crashes.pop()
+        engine._opened = True
+
+    monkeypatch.setattr(engine, "_open", open_book)
+    monkeypatch.setattr(engine._reconciler, "run", lambda switch: None)
+    monkeypatch.setattr(engine.link, "client", Client())
+    engine._connected.set()
+    rig.supervisor.spawn("opener", engine._run_opener)
+    assert engine.reconciled.wait(5)
+
+
+def test_who_lost_the_lease_is_not_ready(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine, now = rig.engine, [100.0]
+    monkeypatch.setattr(engine.link, "state", LinkState.READY)
+    engine._opened, engine._held = True, Fence("sw1", "us", 1, 15, clock=lambda: now[0])
+    engine.reconciled.set()
+    assert (engine.ready, engine.holds) == (True, True)
+    now[0] += 15  # another may have it by now
+    assert (engine.ready, engine.holds) == (True, False)
+    engine._held.committed()
+    engine._lost_lease(LeaseHeld("sw1", "them"))
+    assert (engine.ready, engine.holds) == (False, False)
