@@ -11,6 +11,7 @@ from typing import Any, Final
 from callengine.calls.facts import LegReported
 from callengine.calls.view import iso
 from callengine.cdr.comparing import expected, is_call
+from tests.chaos.delivered import Events
 from tests.chaos.load import Placed
 from tests.chaos.switches import FarCall
 from tests.chaos.witness import Heard
@@ -55,7 +56,7 @@ class Evidence:
     """All that there is to judge by. ``deaths``: when the switch was being killed, from and until, our clock.
 
     ``delivered``: by call, the ``seq`` of each event that its receiver took, and the call in the last of them.
-    ``retold``: calls of which two events came under one ``seq``.
+    ``retold``: calls of which two events came under one ``seq``. ``stuck``: calls live when none was to be any more.
     """
 
     told: list[dict[str, Any]]
@@ -64,8 +65,9 @@ class Evidence:
     placed: Placed
     deaths: list[tuple[float, float]]
     heard: Mapping[str, Heard]
-    delivered: Mapping[str, tuple[set[int], dict[str, Any]]]
+    delivered: Mapping[str, Events]
     retold: Collection[str] = ()
+    stuck: int = 0
 
 
 def judge(e: Evidence) -> Verdict:
@@ -92,6 +94,7 @@ def judge(e: Evidence) -> Verdict:
             verdict.wrong += 1
             verdict.lines.append(f"wrong: {call['fs_uuid']} {call['end_source']}: {'; '.join(wrong)}")
     _count_webhooks(e, verdict)
+    verdict.stuck = max(verdict.stuck, e.stuck)
     return verdict
 
 

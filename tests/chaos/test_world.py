@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from tests.chaos import world as worlds
+from tests.chaos.delivered import Delivered
 from tests.chaos.faults import FAULTS
 from tests.chaos.judge import Verdict
 from tests.chaos.load import Placed
@@ -33,31 +34,50 @@ def told(seq: int, event: str, status: str = "answered") -> dict[str, Any]:
     return {"type": "call.answered", "id": event, "seq": seq, "data": {"call": call}}
 
 
+def delivered(folder: Path, *bodies: dict[str, Any]) -> Delivered:
+    file = folder / "bodies"
+    file.write_text("".join(json.dumps(body) + "\n" for body in bodies))
+    return Delivered(file)
+
+
 def a_world(folder: Path, *bodies: dict[str, Any], book: Book | None = None) -> Any:
     world: Any = object.__new__(World)
-    world.around = SimpleNamespace(bodies=folder / "bodies")
-    world.around.bodies.write_text("".join(json.dumps(body) + "\n" for body in bodies))
+    world.delivered = delivered(folder, *bodies)
     world.daemon = book or Book(0)
     return world
 
 
 def test_an_event_that_comes_again_is_one_and_another_under_its_number_is_two(tmp_path: Path) -> None:
     test = {"type": "webhook.test", "id": "t", "seq": 0, "data": {}}
-    world = a_world(tmp_path, test, told(2, "b", "completed"), told(1, "a"), told(1, "a"))
-    assert world._delivered()["c1"][0] == {1, 2}
-    assert world._delivered()["c1"][1]["status"] == "completed"
-    assert world._retold() == set()
-    assert a_world(tmp_path, told(1, "a"), told(1, "b"))._retold() == {"c1"}
+    found = delivered(tmp_path, test, told(2, "b", "completed"), told(1, "a"), told(1, "a"))
+    found.look()
+    assert found.calls["c1"][0] == {1, 2}
+    assert found.calls["c1"][1]["status"] == "completed"
+    assert (found.events, found.retold) == (2, set())
+    found = delivered(tmp_path, told(1, "a"), told(1, "b"))
+    found.look()
+    assert found.retold == {"c1"}
+
+
+def test_the_file_is_read_on_where_it_ended(tmp_path: Path) -> None:
+    found = delivered(tmp_path, told(1, "a"))
+    line = json.dumps(told(2, "b")) + "\n"
+    for part in (line[:20], line[20:]):
+        with (tmp_path / "bodies").open("a") as file:
+            file.write(part)
+        found.look()
+    assert (found.events, found.calls["c1"][0]) == (2, {1, 2})
 
 
 def test_what_is_missing_of_one_call_is_not_made_up_for_by_another(tmp_path: Path) -> None:
     world = a_world(tmp_path, told(1, "a"), told(2, "b"), book=Book(1))
-    assert world._undelivered() == 0
+    assert not world._undelivered()
+    assert a_world(tmp_path, told(1, "a"), book=Book(2))._undelivered()
 
 
 def test_the_book_and_what_was_delivered_are_of_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worlds, "_LOOK_S", 0)
-    calls, _ = a_world(tmp_path, book=Book(1, 2, 3))._at_rest()
+    calls = a_world(tmp_path, book=Book(1, 2, 3))._at_rest()
     assert calls[0]["seq"] == 3
 
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import random
 import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -22,6 +20,7 @@ from callengine.errors import MalformedEvent
 from tests.acceptance.daemon import Daemon
 from tests.acceptance.surroundings import Surroundings
 from tests.chaos.databases import PostgresUnderTest
+from tests.chaos.delivered import Delivered
 from tests.chaos.disk import SmallDisk
 from tests.chaos.judge import Evidence
 from tests.chaos.load import Load
@@ -36,7 +35,6 @@ _RESTART_S: Final = 2.0
 _NO_PROGRESS_S: Final = 60.0
 _LOOKS: Final = 5
 _LOOK_S: Final = 2.0
-_TOLD: Final = ("status", "hangup_cause", "end_time", "answer_time")
 EXIT_SETTINGS: Final = 78
 
 
@@ -49,6 +47,7 @@ class World:
         self._options, self._needs = options, needs
         self.gave_up = 0
         self.ready_late = 0
+        self.stuck = 0
         self.half_cdrs = 0
         self._watching = False
         self.expected_down = False
@@ -96,7 +95,7 @@ class World:
         self._stack.callback(self._end_daemon)
         self.daemon.start()
         around.register(self.daemon)
-        self.around = around
+        self.delivered = Delivered(around.bodies)
         self.load = Load(self.switch.options, self.daemon, self.dice)
         self.witness = Witness(self.switch.options)
         self._watching = True
@@ -173,33 +172,32 @@ dial_string = "sofia/gateway/{o.agents_gateway}/{{agent}}"
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Waits until no call is live and all is delivered, within bounds."""
+        """Waits until no call is live, within the bound, then until all is delivered, as long as anything is."""
         until = time.monotonic() + self._options.settle_s
-        while time.monotonic() < until and self._live():
+        while (live := self._live()) and time.monotonic() < until:
             gevent.sleep(1.0)
-        missing, since = self._undelivered(), time.monotonic()
-        while missing and time.monotonic() - since < _NO_PROGRESS_S:
+        self.stuck = live
+        came, since = -1, time.monotonic()
+        while self._undelivered() and time.monotonic() - since < _NO_PROGRESS_S:
+            if self.delivered.events > came:
+                came, since = self.delivered.events, time.monotonic()
             gevent.sleep(2.0)
-            left = self._undelivered()
-            if left < missing:
-                missing, since = left, time.monotonic()
 
-    def _live(self) -> bool:
+    def _live(self) -> int:
         live = ("dialing", "ringing", "answered", "agent_connected")
         try:
-            return any(self.daemon.ask("GET", f"/v1/calls?status={s}&page_size=1")["total"] for s in live)
+            return sum(self.daemon.ask("GET", f"/v1/calls?status={s}&page_size=1")["total"] for s in live)
         except OSError:
-            return True
+            return 1
 
-    def _undelivered(self) -> int:
-        delivered = self._delivered()
-        nothing: tuple[set[int], dict[str, Any]] = (set(), {})
-        left = (call["seq"] - len(delivered.get(call["id"], nothing)[0]) for call in self.daemon.calls())
-        return sum(max(0, n) for n in left)
+    def _undelivered(self) -> bool:
+        self.delivered.look()
+        came, nothing = self.delivered.calls, (set[int](), {})
+        return any(call["seq"] > len(came.get(call["id"], nothing)[0]) for call in self.daemon.calls())
 
     def evidence(self) -> Evidence:
         """All that there is to judge by."""
-        told, delivered = self._at_rest()
+        told = self._at_rest()
         return Evidence(
             told=told,
             cdrs=self._cdrs(),
@@ -207,20 +205,22 @@ dial_string = "sofia/gateway/{o.agents_gateway}/{{agent}}"
             placed=self.load.placed,
             deaths=self.switch.deaths,
             heard=self.witness.heard,
-            delivered=delivered,
-            retold=self._retold(),
+            delivered=self.delivered.calls,
+            retold=self.delivered.retold,
+            stuck=self.stuck,
         )
 
-    def _at_rest(self) -> tuple[list[dict[str, Any]], dict[str, tuple[set[int], dict[str, Any]]]]:
-        """The book and what was delivered of it, with nothing new in between: a CDR may still correct something."""
+    def _at_rest(self) -> list[dict[str, Any]]:
+        """The book, with nothing new in it since the deliveries were read: a CDR may still correct something."""
         told = list(self.daemon.calls())
         for _ in range(_LOOKS):
-            before, delivered = told, self._delivered()
+            before = told
+            self.delivered.look()
             told = list(self.daemon.calls())
             if {call["id"]: call["seq"] for call in told} == {call["id"]: call["seq"] for call in before}:
                 break
             gevent.sleep(_LOOK_S)
-        return told, delivered
+        return told
 
     def _cdrs(self) -> dict[str, LegReported]:
         """A switch that is killed leaves half of one here and there, which nobody can read: as if there were none."""
@@ -235,29 +235,6 @@ dial_string = "sofia/gateway/{o.agents_gateway}/{{agent}}"
             else:
                 found[fact.uuid] = fact
         return found
-
-    def _delivered(self) -> dict[str, tuple[set[int], dict[str, Any]]]:
-        calls: dict[str, tuple[set[int], dict[str, Any]]] = {}
-        for body in self._bodies():
-            call = body["data"]["call"]
-            got, last = calls.setdefault(call["id"], (set(), {}))
-            if not got or body["seq"] > max(got):
-                last.update({name: call[name] for name in _TOLD})
-            got.add(body["seq"])
-        return calls
-
-    def _retold(self) -> set[str]:
-        """Calls of which two events have the same number."""
-        ids: dict[tuple[str, int], str] = {}
-        calls = ((body["data"]["call"]["id"], body["seq"], body["id"]) for body in self._bodies())
-        return {call for call, seq, event in calls if ids.setdefault((call, seq), event) != event}
-
-    def _bodies(self) -> Iterator[dict[str, Any]]:
-        with self.around.bodies.open("rb") as file:
-            for line in file:
-                body = json.loads(line)
-                if body["type"].startswith("call."):
-                    yield body
 
     def integrity(self) -> list[str]:
         """What SQLite says of its file."""
