@@ -1,5 +1,5 @@
 # make demo    the daemon, a switch to watch, and live calls: the two-minute tour
-# make test    everything that has to hold: check, then the tests
+# make test    everything that has to hold: check, then the tests, two rooms at a time
 # make check   style, types, and whether a dependency is known to be vulnerable
 # make audit   the last of these alone
 # make bench   the measurements in benchmarks/
@@ -43,7 +43,7 @@ demo: venv
 	@exec $(BIN)/callengine demo
 
 test: check
-	$(BIN)/python -m pytest -q
+	@$(BIN)/python -m tests.side_by_side
 
 check: venv
 	$(BIN)/ruff check .

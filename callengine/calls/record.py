@@ -170,7 +170,11 @@ def _originated(call: Call, record: CallRecord) -> None:
     for name in ("caller_number", "caller_name", "callee_number", "gateway"):
         if getattr(record, name) is None:
             setattr(record, name, getattr(o, name))
-    if call.own.created_us or record.live:
+    if call.own.created_us:
+        return
+    if record.live:
+        # A channel that never began has no end to tell.
+        record.end_us, record.hangup_cause = None, None
         return
     record.end_source = Source.CLOCK.value
     record.dial_us = o.sent_us or None

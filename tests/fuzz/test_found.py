@@ -83,6 +83,16 @@ def test_a_call_of_ours_that_goes_on_after_all_ends_when_it_ends() -> None:
     assert desk.record().end_us == ours(20)
 
 
+def test_an_end_without_a_beginning_ends_no_call_of_ours_that_lives() -> None:
+    a = Channel("A", direction="outbound")
+    a.stamps.clear()
+    desk = Desk().originate().take(a.ended(7))
+    shown = desk.shown()
+    assert (shown["status"], shown["end_time"], shown["hangup_cause"]) == ("dialing", None, None)
+    desk.job("-ERR NO_ANSWER", 9)
+    assert (desk.shown()["status"], desk.record().end_us) == ("failed", ours(9))
+
+
 def test_too_many_legs_of_which_something_was_said_before_end_in_refusals() -> None:
     a, others = Channel("A"), [Channel(f"B{n}", 1) for n in range(300)]
     desk = Desk().take(a.created(), a.answered(1), *(b.answered(2) for b in others))
