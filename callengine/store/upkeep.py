@@ -20,8 +20,8 @@ from callengine.store.pruning import Pruner
 log = logging.getLogger(__name__)
 
 EVERY_S: Final = 60.0
-LOOK_S: Final = 1.0
-"""How often the clock is looked at."""
+LOOK_S: Final = 0.1
+"""How often the clock is looked at. What was wrong for a moment between two looks is not noticed."""
 _TIMEOUT_S: Final = 10.0
 
 
@@ -46,7 +46,7 @@ class Upkeep:
         self._looked = False
 
     def run(self) -> None:
-        """Every minute, the clock every second, until it is killed. A database that is away is left for later."""
+        """Every minute, the clock ten times a second, until it is killed. A database that is away is left for later."""
         due_s = self._monotonic() + EVERY_S
         while True:
             gevent.sleep(LOOK_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -102,7 +103,9 @@ def test_all_arrive_verified_and_in_order(now_house: House, tmp_path: Path) -> N
     assert "REFUSED" not in said
     assert said.count("call.dialing") >= 25
     text = metrics.render().decode()
-    assert 'callengine_webhook_attempts_total{result="delivered"} 100.0' in text
+    counted = re.search(r'callengine_webhook_attempts_total\{result="delivered"\} (\d+)', text)
+    assert counted is not None
+    assert 100 <= int(counted[1]) <= sum(map(len, calls.values()))
     assert "callengine_webhook_pending" in text
 
 
