@@ -3,7 +3,8 @@
 Whatever is tried goes the way that it would have gone then: facts to the book, by way of the calls that they concern,
 which are brought back from the store where they have left the book; rows to the writer. A fact is a join of what is
 known, so that one that comes late moves no call backwards, and one that comes twice changes nothing. Only one thing
-could be a wrong claim: that a channel lives which ended long ago. So the switch is asked before that is said.
+could be a wrong claim: that a channel lives which ended long ago. So the switch is asked before that is said; after a
+whole segment of the spool it is asked behind it, since most of its channels end in it.
 """
 
 from __future__ import annotations

@@ -123,8 +123,12 @@ class Courier:
             error = raised
         finally:
             lanes, self._lanes = self._lanes, set()
-            gevent.killall(list(lanes), timeout=1.0)
-            self._on_end(self, error)
+            try:
+                # Not ``killall(timeout=…)``: it raises where they take longer, as after the whole process stood still.
+                gevent.killall(list(lanes), block=False)
+                gevent.joinall(list(lanes), timeout=1.0)
+            finally:
+                self._on_end(self, error)
 
     def _work(self) -> None:
         more = True
