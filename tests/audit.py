@@ -21,10 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from packaging.version import Version
+from pip_audit._service import PyPIService, ResolvedDependency, ServiceError
 
 ROOT = Path(__file__).resolve().parent.parent
-PROBE = "https://pypi.org/pypi/pip/24.0/json"
-REACH_S = 4.0
+PROBE = ("pip", "24.0")
+REACH_S = 4
 SOCKET_S = 5
 WHOLE_S = 60.0
 
@@ -60,13 +62,14 @@ def accepted(project: Path) -> list[Accepted]:
 
 def reach() -> None:
     """Raises ``NoAdvisories``, within seconds: pip-audit would take its time, and take a 404 for "nothing known"."""
-    try:
-        answer = requests.get(PROBE, timeout=REACH_S)
-        known = answer.status_code == 200 and "vulnerabilities" in answer.json()
-    except (requests.RequestException, ValueError) as error:
-        raise NoAdvisories(f"{PROBE} cannot be read ({type(error).__name__})") from None
-    if not known:
-        raise NoAdvisories(f"{PROBE} has none (HTTP {answer.status_code})")
+    probe = ResolvedDependency(PROBE[0], Version(PROBE[1]))
+    with tempfile.TemporaryDirectory() as nothing_cached:
+        try:
+            found, _ = PyPIService(cache_dir=Path(nothing_cached), timeout=REACH_S).query(probe)
+        except (ServiceError, requests.RequestException, ValueError) as error:
+            raise NoAdvisories(f"the service cannot be asked ({type(error.__cause__ or error).__name__})") from None
+    if found.is_skipped():
+        raise NoAdvisories(f"the service does not know {' '.join(PROBE)}, so it has none")
 
 
 def report(lock: Path) -> list[dict[str, Any]]:
@@ -75,7 +78,7 @@ def report(lock: Path) -> list[dict[str, Any]]:
         written = Path(folder) / "report.json"
         command = [
             *(sys.executable, "-m", "pip_audit", "--disable-pip", "--require-hashes", "--requirement", str(lock)),
-            *("--vulnerability-service", "pypi", "--format", "json", "--output", str(written)),
+            *("--format", "json", "--output", str(written)),
             *("--progress-spinner", "off", "--timeout", str(SOCKET_S), "--cache-dir", str(Path(sys.prefix, ".audit"))),
         ]
         try:

@@ -30,10 +30,10 @@ VULNERABILITY = {
 }
 # requests.get as a library would call it, led to the service that the test has instead.
 _LED_ASTRAY = """
-import os, requests
+import os, re, requests
 asked = requests.Session.request
 requests.Session.request = lambda self, method, url, **more: asked(
-    self, method, url.replace("https://pypi.org", os.environ["FAKE_PYPI"]), **more
+    self, method, re.sub("^https://[^/]+", os.environ["OTHER_SERVICE"], url), **more
 )
 """
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -89,7 +89,7 @@ def run(tmp_path: Path, service: Service) -> Run:
     def _run(allowed: str = "", url: str = "") -> subprocess.CompletedProcess[str]:
         (tmp_path / "pyproject.toml").write_text(f"[tool.callengine.audit]\naccepted = [{allowed}]\n")
         path = os.pathsep.join((str(tmp_path), str(audit.ROOT)))
-        environ = {**os.environ, "PYTHONPATH": path, "FAKE_PYPI": url or service.url, "NO_PROXY": "*"}
+        environ = {**os.environ, "PYTHONPATH": path, "OTHER_SERVICE": url or service.url, "NO_PROXY": "*"}
         command = [sys.executable, "-c", call, str(tmp_path)]
         return subprocess.run(command, env=environ, capture_output=True, text=True, timeout=60)
 
