@@ -60,6 +60,8 @@ bench: venv
 venv: $(INSTALLED)
 
 # greenswitch comes as source only: it is built by the setuptools of the lock, not by whichever is newest today.
+# The lock is whole, so nothing is resolved: an older pip would look for the newest release of what another one requires
+# with an extra, and then refuse it, since that one has no hash here.
 $(DEPENDENCIES): requirements.lock
 	@$(FIND_PYTHON); \
 	echo "Setting up $(VENV) with $$("$$python" --version), once; this takes a minute."; \
@@ -67,7 +69,8 @@ $(DEPENDENCIES): requirements.lock
 	"$$python" -m venv $(VENV)
 	@awk '/^[^ ]/ { keep = /^setuptools==/ } keep' requirements.lock >$(VENV)/setuptools.lock
 	@$(PIP) --require-hashes --requirement $(VENV)/setuptools.lock
-	@$(PIP) --require-hashes --no-build-isolation --use-pep517 --no-compile --requirement requirements.lock
+	@$(PIP) --require-hashes --no-deps --no-build-isolation --use-pep517 --no-compile --requirement requirements.lock
+	@$(BIN)/python -m pip --disable-pip-version-check check >/dev/null
 	@touch $@
 
 $(INSTALLED): $(DEPENDENCIES) pyproject.toml
@@ -80,7 +83,7 @@ lock:
 	"$$python" -m venv build/lock
 	build/lock/bin/python -m pip --disable-pip-version-check install --quiet 'uv>=0.9'
 	build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --system-certs \
-		--no-header --no-annotate --no-strip-extras --no-emit-index-url --no-emit-find-links \
+		--no-header --no-annotate --strip-extras --no-emit-index-url --no-emit-find-links \
 		--extra ai --extra postgres --extra s3 --extra dev --output-file requirements.lock pyproject.toml
 
 clean:
