@@ -9,7 +9,6 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import time
@@ -18,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+
+from tests.acceptance.daemon import free_port
 
 _START_S = 60.0
 _STOP_S = 60.0
@@ -48,7 +49,7 @@ class Cluster:
             raise NoPostgres
         # Not below pytest's own folder, which only its owner may enter.
         self.folder = Path(tempfile.mkdtemp(prefix="callengine-pg-"))
-        self.port = _free_port()
+        self.port = free_port()
         self.process: subprocess.Popen[bytes] | None = None
         self._log = self.folder / "log"
         self._as_user = unprivileged()
@@ -195,10 +196,3 @@ def _reachable(binaries: Path, folder: Path, as_user: dict[str, Any]) -> Path:
         subprocess.run(["chmod", "-R", "a+rX", copied], timeout=60, check=True)
         return copied / binaries.relative_to(installed)
     return binaries
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -5,21 +5,18 @@ from __future__ import annotations
 import http.client
 import json
 import signal
-import subprocess
-import sys
 import time
 import urllib.error
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
 
-from callengine.esl.client import EslClient
 from callengine.standin.launch import StandInProcess, launch
 from tests.acceptance.daemon import Daemon
-from tests.store.away import _HOLDER
+from tests.acceptance.switches import hang_up
+from tests.chaos.databases import locked
 
 _BODY = {"destination": "15550201", "on_answer": {"type": "park"}}
 
@@ -57,15 +54,6 @@ def daemon(switch: StandInProcess, tmp_path: Path) -> Iterator[Daemon]:
         made.kill()
 
 
-def hang_up(switch: StandInProcess, call_ids: list[str]) -> None:
-    """As somebody else does it."""
-    client = EslClient(switch.host, switch.port, "ClueCon")
-    client.connect()
-    for call_id in call_ids:
-        assert client.api(f"uuid_kill {call_id}").startswith("+OK")
-    client.close()
-
-
 def until_metric(daemon: Daemon, name: str, value: float) -> None:
     deadline = time.monotonic() + 20
     while daemon.metrics().get(name) != value:
@@ -78,17 +66,6 @@ def until_status(daemon: Daemon, calls: list[str], status: str) -> None:
     while any((shown := daemon.ask("GET", f"/v1/calls/{c}"))["status"] != status for c in calls):
         assert time.monotonic() < deadline, shown
         time.sleep(0.05)
-
-
-@contextmanager
-def locked(daemon: Daemon) -> Iterator[None]:
-    """Another process has the database."""
-    command = [sys.executable, "-c", _HOLDER, str(daemon.state / "callengine.db")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
-        yield
-        holder.communicate(b"\n", timeout=10)
 
 
 def test_settings_are_read_again(daemon: Daemon, switch: StandInProcess) -> None:
@@ -125,7 +102,7 @@ def test_it_goes_within_bounds_though_the_database_is_away_and_clients_stay(
     stream = staying.getresponse()
     assert stream.status == 200
     until_status(daemon, calls, "answered")
-    with locked(daemon):
+    with locked(daemon.state / "callengine.db", 600):
         hang_up(switch, calls)
         until_metric(daemon, 'callengine_calls_total{direction="outbound",status="completed"}', 3)
         began = time.monotonic()

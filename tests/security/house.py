@@ -23,16 +23,11 @@ from callengine.config.settings import Settings
 from callengine.standin import Options, StandIn
 from callengine.store.accounts import SCOPES, Accounts
 from callengine.store.database import open_database
+from tests.acceptance.daemon import free_port
 from tests.security.hostile import WIDE
 from tests.security.wire import Relay
 
 Answer = tuple[int, bytes]
-
-
-def free_port() -> int:
-    with sockets.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class House:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from callengine.standin.launch import launch
-from tests.security.house import free_port
+from tests.acceptance.daemon import free_port
 
 SECRET = "a-secret-of-the-switch"
 

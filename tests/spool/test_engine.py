@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from callengine.esl.client import EslClient
 from callengine.standin.launch import StandInProcess, launch
 from tests.acceptance.daemon import Daemon, free_port
-from tests.store.away import _HOLDER
+from tests.acceptance.switches import hang_up
+from tests.chaos.databases import locked
 
 _GATEWAY = 'dial_string = "sofia/gateway/far/{destination}"'
 
@@ -63,28 +63,13 @@ def segments(daemon: Daemon) -> list[Path]:
     return sorted((daemon.state / "spool").glob("*.spool"))
 
 
-def hang_up(switch: StandInProcess, call_ids: list[str]) -> None:
-    """As somebody else does it."""
-    client = EslClient(switch.host, switch.port, "ClueCon")
-    client.connect()
-    for call_id in call_ids:
-        assert client.api(f"uuid_kill {call_id}").startswith("+OK")
-    client.close()
-
-
 def test_ends_that_no_database_took_are_told_after_kill_9(daemon: Daemon, switch: StandInProcess) -> None:
     """Two calls end while the database is locked and the daemon is killed before it is free; the switch forgot them."""
     daemon.start()
     ended, lives = [place(daemon), place(daemon)], place(daemon)
     for call_id in (*ended, lives):
         until(daemon, call_id, "answered")
-    with subprocess.Popen(
-        [sys.executable, "-c", _HOLDER, str(daemon.state / "callengine.db")],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    ) as holder:
-        assert holder.stdout is not None
-        assert holder.stdout.readline() == b"held\n"
+    with locked(daemon.state / "callengine.db", 600):
         hang_up(switch, ended)
         deadline = time.monotonic() + 10
         while daemon.metrics().get('callengine_calls_total{direction="outbound",status="completed"}', 0) < 2:
@@ -93,7 +78,6 @@ def test_ends_that_no_database_took_are_told_after_kill_9(daemon: Daemon, switch
         assert daemon.metrics()["callengine_spool_writing"] == 1
         assert daemon.metrics()["callengine_spool_skipped_events"] == 0
         daemon.kill()
-        holder.communicate(b"\n", timeout=10)
     daemon.start()
     for call_id in ended:
         call = until(daemon, call_id, "completed")

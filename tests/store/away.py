@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -12,14 +10,9 @@ import psycopg
 
 from callengine.store import sql
 from callengine.store.database import Store
+from tests.chaos.databases import locked as file_locked
 
-_HOLDER = """
-import sqlite3, sys
-db = sqlite3.connect(sys.argv[1], isolation_level=None)
-db.execute("BEGIN IMMEDIATE")
-print("held", flush=True)
-sys.stdin.readline()
-"""
+_MOST_S = 600.0
 _OTHERS = "FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
 
@@ -54,14 +47,8 @@ def away(store: Store) -> Iterator[None]:
 def locked(store: Store) -> Iterator[None]:
     """Another process holds what a writer needs: SQLite's write lock, or the table in Postgres."""
     if store.path is not None:
-        command = [sys.executable, "-c", _HOLDER, str(store.path)]
-        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
-            assert holder.stdin is not None
-            assert holder.stdout is not None
-            assert holder.stdout.readline() == b"held\n"
+        with file_locked(store.path, _MOST_S):
             yield
-            holder.stdin.close()
-            holder.wait(10)
         return
     with psycopg.connect(store.settings.url.get_secret_value()) as connection:
         connection.execute("LOCK TABLE call IN EXCLUSIVE MODE")
