@@ -83,7 +83,7 @@ class Tracker:
         self._clock = clock
         self._over: set[str] = set()
         self._refused: set[tuple[str, str]] = set()
-        self._count_of: dict[type, Callable[[], None]] = {}
+        self._counts = metrics.events.counts
         self._turn_began_s = 0.0
         self._batch_left = 0
 
@@ -111,10 +111,7 @@ class Tracker:
     def apply(self, fact: Fact, now: float | None = None) -> None:
         """Apply one fact, also of an earlier life: ``now`` is then when that was, by ``clock``."""
         self._settle(self.book.apply(fact, self._clock() if now is None else now))
-        count = self._count_of.get(type(fact))
-        if count is None:
-            count = self._count_of[type(fact)] = self._metrics.events.labels(type(fact).__name__).inc
-        count()
+        self._counts[type(fact).__name__] += 1
 
     def release(self) -> None:
         """Tell what still waits for a tenant's name: the process is about to end."""
