@@ -191,7 +191,9 @@ class Ledger:
     def spread(self, channel: Channel, notes: list[Note], now: float, out: Outcome) -> None:
         """Tell all calls of a channel what is now known of it."""
         if channel.call_id is not None:
-            self._tell(channel.call_id, channel.leg, notes, now, out)
+            call = self.calls[channel.call_id]
+            fresh = call if call.own is channel.leg else replace(call, own=channel.leg)
+            self.conclude(call, fresh, now, out, notes)
         for call_id in channel.beside:
             self._tell(call_id, channel.leg, notes if call_id in channel.made_for else (), now, out)
 
@@ -204,8 +206,8 @@ class Ledger:
     def conclude(self, known: Call, call: Call, now: float, out: Outcome, notes: list[Note] | tuple[()] = ()) -> None:
         """Settle a call that a fact touched, and note what that set in motion."""
         call_id = call.id
-        for note in notes:
-            out.effects.append(Noted(call_id, note))
+        if notes:
+            out.effects += [Noted(call_id, note) for note in notes]
         if call is known:
             return
         if self._together is not None:
@@ -214,21 +216,26 @@ class Ledger:
             return
         originated = call.origination is not None
         call, effects = machine.settle(call, self.rules, self.our_us(now) if originated else 0)
-        out.effects.extend(effects)
+        if effects:
+            out.effects += effects
         self.calls[call_id] = out.changed[call_id] = call
-        over = call.over
-        if over is not known.over:
-            if over:
-                self._farewells.set(call.own.uuid, now + self.timing.retire_s)
-                if not call.told & Told.ENDED:
-                    self._holds.set(call_id, now + _LAST_WORD_S)
-            else:
-                self._farewells.cancel(call.own.uuid)
+        if originated or call.own.over is not known.own.over:
+            self._mind_the_end(known, call, now)
         if originated and call.awaits_job is not known.awaits_job:
             if call.awaits_job:
                 self._graces.set(call_id, now + self.timing.job_grace_s)
             else:
                 self._graces.cancel(call_id)
+
+    def _mind_the_end(self, known: Call, call: Call, now: float) -> None:
+        over = call.over
+        if over is not known.over:
+            if over:
+                self._farewells.set(call.own.uuid, now + self.timing.retire_s)
+                if not call.told & Told.ENDED:
+                    self._holds.set(call.id, now + _LAST_WORD_S)
+            else:
+                self._farewells.cancel(call.own.uuid)
 
     @contextmanager
     def together(self, now: float, out: Outcome) -> Iterator[None]:
