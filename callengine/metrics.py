@@ -137,16 +137,20 @@ class Metrics:
         """Count what a fact brought about."""
         for effect in effects:
             if isinstance(effect, Published):
-                event = effect.event
-                self.published.counts[event] += 1
-                if event is EventName.ENDED:
-                    self._ended(effect.record)
-                elif event is EventName.CORRECTED:
-                    self.corrections.counts[()] += 1
+                self.published_one(effect)
             elif isinstance(effect, Refused):
                 self.refused.counts[effect.refusal.name] += 1
             elif isinstance(effect, Unattributed):
                 self.unattributed.counts[effect.what] += 1
+
+    def published_one(self, effect: Published) -> None:
+        """Count a milestone that was told."""
+        event = effect.event
+        self.published.counts[event] += 1
+        if event is EventName.ENDED:
+            self._ended(effect.record)
+        elif event is EventName.CORRECTED:
+            self.corrections.counts[()] += 1
 
     def originated(self, result: str) -> None:
         """Count what became of one originate."""

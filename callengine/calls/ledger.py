@@ -13,7 +13,8 @@ from callengine.calls.call import Call, Told
 from callengine.calls.channels import MAX_BESIDE, Channel, Role
 from callengine.calls.facts import MAX_US, Source
 from callengine.calls.leg import Leg, Note, Refusal
-from callengine.calls.machine import Effect, Noted, Refused
+from callengine.calls.machine import Effect, Noted, Published, Refused
+from callengine.calls.record import CallRecord
 from callengine.calls.tenancy import Rules
 
 replace = msgspec.structs.replace
@@ -38,9 +39,13 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct):
-    """What a fact or the passing of time did. ``suspects`` are channels whose end should be asked of the switch."""
+    """What a fact or the passing of time did. ``suspects`` are channels whose end should be asked of the switch.
+
+    ``records`` has that of each changed call of which a milestone was told, where nothing of it changed after that.
+    """
 
     changed: dict[str, Call] = {}
+    records: dict[str, CallRecord] = {}
     effects: list[Effect] = []
     suspects: list[str] = []
 
@@ -216,8 +221,7 @@ class Ledger:
             return
         originated = call.origination is not None
         call, effects = machine.settle(call, self.rules, self.our_us(now) if originated else 0)
-        if effects:
-            out.effects += effects
+        self._tell_of(call, effects, out)
         self.calls[call_id] = out.changed[call_id] = call
         if originated or call.own.over is not known.own.over:
             self._mind_the_end(known, call, now)
@@ -226,6 +230,16 @@ class Ledger:
                 self._graces.set(call_id, now + self.timing.job_grace_s)
             else:
                 self._graces.cancel(call_id)
+
+    @staticmethod
+    def _tell_of(call: Call, effects: list[Effect], out: Outcome) -> None:
+        if effects:
+            out.effects += effects
+            if isinstance(last := effects[-1], Published):
+                out.records[call.id] = last.record
+                return
+        if out.records:
+            out.records.pop(call.id, None)
 
     def _mind_the_end(self, known: Call, call: Call, now: float) -> None:
         over = call.over
@@ -255,7 +269,7 @@ class Ledger:
         if call is None:
             return
         settled, effects = machine.settle(call, self.rules, self.our_us(now), release=True)
-        out.effects.extend(effects)
+        self._tell_of(settled, effects, out)
         if settled is not call:
             self.calls[call_id] = out.changed[call_id] = settled
 

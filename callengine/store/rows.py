@@ -15,7 +15,7 @@ import peewee
 
 from callengine.calls.call import Call, Recording
 from callengine.calls.facts import Source
-from callengine.calls.ids import event_id_of, recording_id_of
+from callengine.calls.ids import event_key_of, recording_id_of
 from callengine.calls.leg import Note
 from callengine.calls.machine import Published
 from callengine.calls.record import CallRecord, StoredEvent, record_of
@@ -184,13 +184,15 @@ def analysis_row(call: Call, now_us: int, pack: Callable[[str], Any]) -> Row:
 
 def outbox_row(published: Published, now_us: int, pack: Callable[[str], Any]) -> Row:
     """The row of a milestone, for ``outbox.MILESTONES``."""
+    call_id, event, seq, record = published
+    key = event_key_of(call_id, str(seq))
     return (
-        pack(event_id_of(published.call_id, str(published.seq))),
-        pack(published.call_id),
-        pack(published.record.tenant_id),
-        published.seq,
-        published.event._value_,
-        encode_json(published.record).decode(),
+        key if pack is _bytes else text_of(key),
+        pack(call_id),
+        pack(record.tenant_id),
+        seq,
+        event._value_,
+        encode_json(record).decode(),
         now_us,
     )
 
