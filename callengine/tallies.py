@@ -40,38 +40,51 @@ class Tally(Collector):
         """For a scrape."""
         family = CounterMetricFamily(self._name, self._help, labels=self._labels)
         for key, count in list(self.counts.items()):
-            family.add_metric([str(part) for part in key] if isinstance(key, tuple) else [str(key)], count)
+            family.add_metric(_values(key), count)
         yield family
 
 
 class Spread(Collector):
-    """A histogram without labels. ``buckets`` are upper bounds, ascending; +Inf is added."""
+    """A histogram. ``buckets`` are upper bounds, ascending; +Inf is added. Keys are as those of ``Tally``."""
 
     def __init__(
         self,
         name: str,
         help: str,  # noqa: A002  Prometheus' own word
+        labels: Sequence[str] = (),
         *,
         buckets: Sequence[float],
         registry: CollectorRegistry,
     ) -> None:
-        self._name, self._help = name, help
+        self._name, self._help, self._labels = name, help, tuple(labels)
         self._bounds = tuple(map(float, buckets))
-        self._counts = [0] * (len(self._bounds) + 1)
-        self._sum = 0.0
+        self._counts: dict[Hashable, list[int]] = {}
+        self._sums: defaultdict[Hashable, float] = defaultdict(float)
+        if not labels:
+            self._row(())
         registry.register(self)
 
-    def observe(self, value: float) -> None:
+    def observe(self, value: float, key: Hashable = ()) -> None:
         """Count one value."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._sum += value
+        row = self._counts.get(key) or self._row(key)
+        row[bisect_left(self._bounds, value)] += 1
+        self._sums[key] += value
+
+    def _row(self, key: Hashable) -> list[int]:
+        row = self._counts[key] = [0] * (len(self._bounds) + 1)
+        return row
 
     def collect(self) -> Iterator[Metric]:
         """For a scrape."""
-        family = HistogramMetricFamily(self._name, self._help)
-        below, buckets = 0, []
-        for bound, count in zip((*map(repr, self._bounds), "+Inf"), list(self._counts), strict=True):
-            below += count
-            buckets.append((bound, below))
-        family.add_metric([], buckets, self._sum)
+        family = HistogramMetricFamily(self._name, self._help, labels=self._labels)
+        for key, counts in list(self._counts.items()):
+            below, buckets = 0, []
+            for bound, count in zip((*map(repr, self._bounds), "+Inf"), list(counts), strict=True):
+                below += count
+                buckets.append((bound, below))
+            family.add_metric(_values(key), buckets, self._sums[key])
         yield family
+
+
+def _values(key: Hashable) -> list[str]:
+    return [str(part) for part in key] if isinstance(key, tuple) else [str(key)]

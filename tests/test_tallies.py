@@ -46,3 +46,14 @@ def test_a_spread_is_shown_as_a_histogram_is(values: list[float]) -> None:
         histogram.observe(value)
     assert generate_latest(ours) == generate_latest(theirs)
     list(text_string_to_metric_families(generate_latest(ours).decode()))
+
+
+def test_a_spread_with_labels() -> None:
+    ours, theirs = CollectorRegistry(), CollectorRegistry()
+    spread = Spread("talk_seconds", "Talk.", ("direction", "gateway"), buckets=(1, 5), registry=ours)
+    histogram = Histogram("talk_seconds", "Talk.", ["direction", "gateway"], buckets=(1, 5), registry=theirs)
+    assert generate_latest(ours) == generate_latest(theirs)
+    for direction, gateway, value in [("inbound", "a", 3.0), ("outbound", "b", 0.5), ("inbound", "a", 9.0)]:
+        spread.observe(value, (direction, gateway))
+        histogram.labels(direction, gateway).observe(value)
+    assert generate_latest(ours) == generate_latest(theirs)
