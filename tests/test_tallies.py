@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import pytest
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from callengine.calls.call import EventName
 from callengine.tallies import Spread, Tally
+
+# Without the moments of creation, as the engine has it.
+disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 def test_a_tally_is_shown_as_a_counter_is() -> None:
