@@ -20,6 +20,8 @@ from pydantic.fields import FieldInfo
 from callengine.config.problems import Location, did_you_mean
 
 PREFIX = "CALLENGINE_"
+CREDENTIALS_PREFIX = "callengine_"
+"""What systemd puts before the names of the files of a folder, with ``LoadCredential=callengine:FOLDER``."""
 MAX_FILE_BYTES = 1 << 20
 
 
@@ -199,13 +201,14 @@ def _read_credentials(model: type[BaseModel], directory: Path, found: Found) -> 
         found.problems.append(f"{directory}: the credentials cannot be read ({error.strerror})")
         return
     for file in files:
-        place = f"credential {file.name}"
-        if file.name not in settings:
+        given = file.name.removeprefix(CREDENTIALS_PREFIX)
+        place = f"credential {given}"
+        if given not in settings:
             # Others may pass credentials of their own; only what looks like one of ours is a mistake.
-            if file.name.partition(".")[0] in model.model_fields:
-                found.problems.append(f"{place}: there is no such setting{_hint(did_you_mean(file.name, settings))}")
+            if given != file.name or given.partition(".")[0] in model.model_fields:
+                found.problems.append(f"{place}: there is no such setting{_hint(did_you_mean(given, settings))}")
             continue
-        section, name, info = settings[file.name]
+        section, name, info = settings[given]
         if not is_secret(info):
             found.problems.append(f"{place}: is no secret: set it in the file or as {variable(section, name)}")
             continue
