@@ -1,9 +1,9 @@
 """What systemd is told while we live: when we are ready, what we are doing, that the hub goes round.
 
 Ready is who has compared its book with the switch. One whose switch is away, or held by another engine, is ready all
-the same after ``READY_ANYWAY_S`` of that: it serves reads, webhooks and analyses, ``/readyz`` and the status line say what is
-missing, and whoever ran ``systemctl start`` must not wait for a switch that may come back tomorrow. Work of our own (a
-migration, the spool of an earlier life) is waited for however long it takes: the timeout of the start is put off.
+the same after ``READY_ANYWAY_S`` of that: it serves reads, webhooks and analyses, ``/readyz`` and the status line say
+what is missing, and whoever ran ``systemctl start`` must not wait for a switch that may come back tomorrow. Work of our
+own (a migration, the spool of an earlier life) is waited for however long it takes: the start's timeout is put off.
 """
 
 from __future__ import annotations

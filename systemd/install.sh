@@ -19,6 +19,7 @@ set -eu
 
 here=$(CDPATH='' cd -- "$(dirname -- "$0")" && pwd)
 source=$(dirname -- "$here")
+cd /
 home=/opt/callengine
 settings=/etc/callengine
 state=/var/lib/callengine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import socket
 import time
@@ -110,7 +111,7 @@ def test_a_stuck_hub_starves_the_watchdog_and_the_log_says_where(tmp_path: Path,
         manager.said.clear()
         manager.listen(3)
         fed = [at for at, message in manager.said if message == "WATCHDOG=1"]
-        assert max(b - a for a, b in zip(fed, fed[1:], strict=False)) < _WATCHDOG_S, "a hub at work is left alone"
+        assert max(b - a for a, b in itertools.pairwise(fed)) < _WATCHDOG_S, "a hub at work is left alone"
         assert made.process is not None
         made.process.send_signal(signal.SIGUSR1)
         manager.listen(0.5)
@@ -164,7 +165,5 @@ def test_when_it_is_ready(standings: Callable[[float], Standing], ready_s: float
     at = scripted.ready_at()
     assert at == (ready_s if ready_s is None else pytest.approx(ready_s, abs=1.0))
     put_off = [when for when, said in scripted.said if said.startswith("EXTEND_TIMEOUT_USEC=")]
-    gaps = [b - a for a, b in zip(put_off, put_off[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(put_off)]
     assert max(gaps, default=0.0) < 30, "the start would have timed out"
-
-
