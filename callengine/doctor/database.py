@@ -39,7 +39,7 @@ def database(patient: Patient) -> Findings:
             return
     pending, error = gevent.get_hub().threadpool.apply(_looked, (store,))
     if error is None:
-        patient.store = store
+        patient.store = None if pending else store
         yield _schema(where, pending or [])
     elif isinstance(error, SchemaTooNew):
         yield fail("database", str(error), "install the newer callengine, or restore a backup")

@@ -41,7 +41,7 @@ def connection(patient: Patient) -> Findings:
         esl.host,
         esl.port,
         esl.password.get_secret_value(),
-        connect_timeout_s=min(esl.connect_timeout_s, CONNECT_S),
+        connect_timeout_s=_bound_s(patient),
         command_timeout_s=min(esl.command_timeout_s, 5.0),
     )
     try:
@@ -70,10 +70,14 @@ def _refused(patient: Patient, error: EslError) -> Finding:
         return fail("event socket", f"the name {esl.host} has no address", "set esl.host")
     if isinstance(error, EslRefused) and "waited" in str(error):
         remedy = f"set esl.host and esl.port; or a firewall, or a FreeSWITCH that hangs: nc {esl.host} {esl.port}"
-        return fail("event socket", f"{esl.address} says nothing within {CONNECT_S:g} s", remedy)
+        return fail("event socket", f"{esl.address} says nothing within {_bound_s(patient):g} s", remedy)
     where = "on this machine: systemctl status freeswitch" if patient.is_local else f"on {esl.host}"
     remedy = f"see that FreeSWITCH runs {where}, with mod_event_socket listening there; or set esl.host and esl.port"
     return fail("event socket", f"nothing takes connections at {esl.address}", remedy)
+
+
+def _bound_s(patient: Patient) -> float:
+    return min(patient.settings.esl.connect_timeout_s, CONNECT_S)
 
 
 def _resolves(host: str) -> bool:
