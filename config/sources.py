@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, Final, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -68,7 +68,7 @@ def _read_file(file: Path, found: Found) -> None:
         _fail(found, f"{file}: cannot be read ({error.strerror}): name another with --config, or let us read it")
         return
     try:
-        text = raw.decode()
+        text = raw.decode("utf-8-sig")  # editors on Windows begin a file with a mark that TOML has not
         if len(raw) > MAX_FILE_BYTES:
             raise ValueError(f"is larger than {MAX_FILE_BYTES} bytes: this is no settings file")
         found.data = tomllib.loads(text)
@@ -76,7 +76,7 @@ def _read_file(file: Path, found: Found) -> None:
         line = raw.count(b"\n", 0, error.start) + 1
         _fail(found, f"{file}:{line}: is not UTF-8: save it in that encoding")
     except tomllib.TOMLDecodeError as error:
-        fact, place = _syntax_error(str(error))
+        fact, place = _syntax_error(str(error), text)
         _fail(found, f"{file}{place}: is no TOML: {fact}")
     except (ValueError, RecursionError) as error:
         _fail(found, f"{file}: {error}")
@@ -89,12 +89,46 @@ def _fail(found: Found, problem: str) -> None:
     found.file_failed = True
 
 
-def _syntax_error(message: str) -> tuple[str, str]:
-    """What tomllib says, and ``:line`` where it says one."""
+# What tomllib says, by its beginning, and what is to be done then.
+_SYNTAX_REMEDIES: Final = {
+    "Invalid value": 'text stands in straight quotes, as in "127.0.0.1"; yes and no are true and false',
+    "Expected newline": 'text stands in quotes, as in "127.0.0.1", and each setting in a line of its own',
+    "Invalid statement": "a line is [section], or name = value, or begins with #",
+    "Expected '='": "a setting is name = value",
+    "Cannot declare": "it stands further up already: put both parts there",
+    "Cannot overwrite": "it is set a second time: delete one",
+    "Unescaped": "text with a backslash stands in single quotes, as in '\\+372'",
+    "Illegal character": "a quote is not closed, or a character stands there that cannot be seen",
+    "Unclosed array": "a list ends with ]",
+    "Unclosed inline": "a list ends with ]",
+    "Expected ']": "a section is written [name]",
+    "Unterminated": "a quote is not closed",
+}
+
+
+def _syntax_error(message: str, text: str) -> tuple[str, str]:
+    """What tomllib says and the remedy, and ``:line``."""
     match = re.fullmatch(r"(?P<fact>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)", message, re.DOTALL)
     if match is None:
-        return message, ""
-    return f"{match['fact']} in column {match['column']}", f":{match['line']}"
+        fact, line = message.removesuffix(" (at end of document)"), _left_open(text)
+    else:
+        fact, line = f"{match['fact']} in column {match['column']}", int(match["line"])
+    remedy = next((told for beginning, told in _SYNTAX_REMEDIES.items() if fact.startswith(beginning)), "")
+    return f"{fact}{remedy and f': {remedy}'}", f":{line}"
+
+
+_MAX_LINES: Final = 2000
+"""Of a longer file the statement that is left open is not looked for: each line would be read again and again."""
+
+
+def _left_open(text: str) -> int:
+    """The line of the statement that the document ends in; of a long file that of its end."""
+    line = text.count("\n") + 1
+    if line > _MAX_LINES:
+        return line
+    for start, pending in _pieces(text):
+        line = start if pending is None else line
+    return line
 
 
 def line_numbers(text: str) -> dict[Location, int]:
@@ -118,6 +152,13 @@ def line_numbers(text: str) -> dict[Location, int]:
 
 
 def _statements(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    for start, statement in _pieces(text):
+        if statement is not None:
+            yield start, *statement
+
+
+def _pieces(text: str) -> Iterator[tuple[int, tuple[str, dict[str, Any]] | None]]:
+    """Each statement with its first line; None for what is left at the end and is none."""
     start, pending = 1, ""
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
         start, pending = (start, f"{pending}\n{line}") if pending else (number, line)
@@ -126,8 +167,10 @@ def _statements(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
         except tomllib.TOMLDecodeError:
             continue
         if parsed:
-            yield start, pending, parsed
+            yield start, (pending, parsed)
         pending = ""
+    if pending:
+        yield start, None
 
 
 def _paths(table: Mapping[str, Any], above: Location = ()) -> Iterator[Location]:
