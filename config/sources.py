@@ -110,6 +110,8 @@ def _syntax_error(message: str, text: str) -> tuple[str, str]:
     """What tomllib says and the remedy, and ``:line``."""
     match = re.fullmatch(r"(?P<fact>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)", message, re.DOTALL)
     if match is None:
+        if message.startswith("Invalid value") and not text.rstrip().endswith("="):
+            message = "Unclosed array"  # behind a comma nothing has to follow
         fact, line = message.removesuffix(" (at end of document)"), _left_open(text)
     else:
         fact, line = f"{match['fact']} in column {match['column']}", int(match["line"])

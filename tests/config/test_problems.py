@@ -118,6 +118,7 @@ _TYPICAL = {
     "a section twice": ("[esl]\nport = 1\n[http]\n[esl]\n", 4, "TOML", "put both parts there"),
     "a setting twice": ("[esl]\nport = 1\nport = 2", 3, "TOML", "delete one"),
     "an open list": ('[http]\nport = 1\n[recordings]\ndirectories = ["/a"\n\n', 4, "TOML", "ends with ]"),
+    "an open list, with a comma": ('[cdr]\ndirectories = [\n"/a",\n', 2, "TOML", "ends with ]"),
     "a backslash": ('[originate]\ndestination_pattern = "\\+372"', 2, "TOML", "in single quotes"),
     "no list": ('[recordings]\ndirectories = "/a"', 2, "recordings.directories", "must be a list, in brackets"),
     "a relative path": ('[recordings]\ndirectories = ["a"]', 2, "recordings.directories.0", "beginning with /"),
