@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 from gevent.server import StreamServer
 
-from callengine.doctor import access, database, machine, switch, visit
+from callengine.doctor import access, database, http, machine, switch, visit
 from callengine.doctor.access import Process
 from callengine.doctor.finding import Finding, Level
 from callengine.standin.gemini.launch import launch
@@ -33,6 +33,7 @@ def gemini_url() -> Iterator[str]:
 def house(gemini_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[House]:
     monkeypatch.setattr(switch, "EVENT_S", 0.5)
     monkeypatch.setattr(database, "_BUSY_S", 0.2)
+    monkeypatch.setattr(http, "_TIMEOUT_S", 1.0)
     with House(gemini_url) as made:
         yield made
 
@@ -296,6 +297,11 @@ def test_recordings_are_linked_by_what_leads_nowhere(house: House) -> None:
 def test_the_public_url_is_not_ours(house: House) -> None:
     house.set("http", public_url=f"http://127.0.0.1:{free_port()}")
     assert_told(house.look(), warns("public url", "does not lead to us", "http.public_url"))
+
+
+def test_whoever_only_tracks_has_no_gateway(house: House) -> None:
+    house.set("originate", gateways={})
+    assert_told(house.look())
 
 
 def test_what_is_allowed_but_not_meant(house: House) -> None:
