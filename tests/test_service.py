@@ -144,7 +144,9 @@ def test_all_that_is_put_in_place_is_taken_away() -> None:
 @pytest.mark.skipif(shutil.which("shellcheck") is None, reason="shellcheck is not installed")
 def test_the_scripts_are_clean() -> None:
     for name in ("install.sh", "callengine.wrapper"):
-        done = subprocess.run(["shellcheck", str(SYSTEMD / name)], capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(
+            ["shellcheck", str(SYSTEMD / name)], capture_output=True, text=True, timeout=60, check=False
+        )
         assert done.returncode == 0, done.stdout
 
 

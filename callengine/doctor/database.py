@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import gevent
 import peewee
 
-from callengine.cli.settings import database_file
+from callengine.config.places import database_file
 from callengine.doctor import access
 from callengine.doctor.finding import Finding, Findings, fail, ok, skip, warn
 from callengine.doctor.patient import Patient

@@ -9,7 +9,7 @@ import urllib.request
 from typing import Final
 from urllib.parse import urlsplit
 
-from callengine.cli.settings import local_url
+from callengine.config.places import local_url
 from callengine.doctor.finding import Findings, fail, ok, skip, warn
 from callengine.doctor.patient import Patient
 

@@ -14,10 +14,12 @@ from typing import NamedTuple
 import pytest
 from gevent.server import StreamServer
 
+from callengine.config.sections import Database
 from callengine.doctor import access, database, http, machine, switch, visit
 from callengine.doctor.access import Process
 from callengine.doctor.finding import Finding, Level
 from callengine.standin.gemini.launch import launch
+from callengine.store.database import open_database
 from callengine.store.holder import Holder
 from tests.acceptance.daemon import free_port
 from tests.doctor.house import KEY, PASSWORD, SECRET, House, without_rights
@@ -239,6 +241,14 @@ def test_postgres_is_away(house: House) -> None:
     found = house.look()
     assert_told(found, told, skipped={"lease", "webhooks"})
     assert "hunter2" not in repr(found)
+
+
+def test_a_healthy_postgres(house: House, postgres_settings: Database) -> None:
+    house.set("database", url=postgres_settings.url.get_secret_value())
+    (pending,) = [finding for finding in house.look() if finding.check == "database"]
+    assert pending.level is Level.WARN
+    open_database(postgres_settings, house.state).close()
+    assert_told(house.look())
 
 
 def test_another_engine_has_the_switch(house: House) -> None:
