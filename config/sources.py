@@ -69,12 +69,14 @@ def _read_file(file: Path, found: Found) -> None:
         return
     try:
         text = raw.decode("utf-8-sig")  # editors on Windows begin a file with a mark that TOML has not
-        if len(raw) > MAX_FILE_BYTES:
-            raise ValueError(f"is larger than {MAX_FILE_BYTES} bytes: this is no settings file")
-        found.data = tomllib.loads(text)
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         _fail(found, f"{file}:{line}: is not UTF-8: save it in that encoding")
+        return
+    try:
+        if len(raw) > MAX_FILE_BYTES:
+            raise ValueError(f"is larger than {MAX_FILE_BYTES} bytes: this is no settings file")
+        found.data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         fact, place = _syntax_error(str(error), text)
         _fail(found, f"{file}{place}: is no TOML: {fact}")

@@ -11,6 +11,7 @@ import gevent
 from callengine.doctor import calls_out, database, files, http, machine, switch, switch_files
 from callengine.doctor.finding import Finding, Findings, fail, ok, warn
 from callengine.doctor.patient import Patient
+from callengine.errors import EslError, StoreError
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,10 @@ def _looked(name: str, look: Callable[[Patient], Findings], patient: Patient, lo
         if fired is not limit:
             raise
         found.append(fail(name, f"no answer within {look_s:g} s", "see what holds it up, and run this again"))
+    except EslError as error:
+        found.append(fail(name, f"the switch stopped answering: {error}", "fs_cli -x status, and run this again"))
+    except StoreError as error:
+        found.append(fail(name, str(error), "see the look at the database, and run this again"))
     except Exception as error:
         log.debug("the look at %s failed", name, exc_info=error)
         found.append(warn(name, f"could not be looked at ({type(error).__name__})", "tell its makers, with this line"))

@@ -479,8 +479,18 @@ def test_a_look_that_hangs_or_breaks_is_a_line_of_its_own(house: House, monkeypa
 
     monkeypatch.setitem(visit.LOOKS, "disk", hangs)
     monkeypatch.setitem(visit.LOOKS, "cdr", breaks)
+
+    def goes_away(patient: visit.Patient) -> Iterator[Finding]:
+        house.standin.kill()
+        assert patient.client is not None
+        patient.client.closed.wait(2)
+        patient.api("version of the one that went")
+        yield from ()
+
+    monkeypatch.setitem(visit.LOOKS, "gateways", goes_away)
     monkeypatch.setattr(House, "look", lambda self: list(visit.visit(visit.Patient(self.settings(), "x"), 1.0)))
     told = house.look()
     by_check = {finding.check: finding for finding in told if finding.level is not Level.OK}
     assert by_check["disk"].text == "no answer within 1 s"
+    assert by_check["gateways"].text.startswith("the switch stopped answering: ")
     assert by_check["cdr"].text == "could not be looked at (RuntimeError)"
