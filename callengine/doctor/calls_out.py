@@ -54,7 +54,7 @@ def gemini(patient: Patient) -> Findings:
 def webhooks(patient: Patient) -> Findings:
     """Whether connections to the endpoints can be made: name, address, TLS. Nothing is sent on them."""
     if patient.store is None:
-        yield skip("webhooks", "not looked at: the database cannot be read")
+        yield skip("webhooks", "not looked at: no database can be read")
         return
     rows = patient.store.run(_endpoints, 5.0)
     settings = patient.settings.webhooks
