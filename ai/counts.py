@@ -39,6 +39,8 @@ class Counts:
             self.put_off.labels(why)
         self.running = 0
         """How many are being asked about at this moment."""
+        self.budget_used = 0.0
+        """Of the tenant that is nearest to its daily bound, the share that is spent."""
         self._waiting: Mapping[str, tuple[int, int]] = {}
         self._now_us = 0
         metrics.gauge(
@@ -48,6 +50,11 @@ class Counts:
             ("status",),
         )
         metrics.gauge("callengine_analyses_running", "Questions to Gemini under way.", lambda: float(self.running))
+        metrics.gauge(
+            "callengine_analysis_budget_used_ratio",
+            "The share of its daily bound that the tenant nearest to it has spent on analyses; 0: none is bounded.",
+            lambda: self.budget_used,
+        )
         metrics.gauge(
             "callengine_analyses_oldest_seconds", "How long the oldest that could go on has waited.", self._oldest_s
         )

@@ -36,6 +36,7 @@ from callengine.store.clock import clock_us
 from callengine.store.database import Store
 from callengine.store.entities import Executes
 from callengine.store.quarantined import GONE_WRONG
+from callengine.store.spending import nearest_bound
 
 log = logging.getLogger(__name__)
 
@@ -165,6 +166,8 @@ class Analyst:
                 self.nudge()
         now_us = self._now_us()
         self._counts.saw(self._read(lambda db: analyses.waiting(db, now_us)), now_us)
+        bound, day_us = spend.bound_micros(self._settings, None), spend.day_start_us(now_us)
+        self._counts.budget_used = self._read(lambda db: nearest_bound(db, day_us, bound))
         if node and time.monotonic() - self._leftovers_at >= LEFTOVERS_EVERY_S:
             self._leftovers_at = time.monotonic()
             self._delete_leftovers(now_us)

@@ -24,6 +24,7 @@ from callengine.api.services import Readiness, Services
 from callengine.calls.view import iso
 from callengine.cdr.service import Cdrs
 from callengine.config.settings import Settings
+from callengine.disks import Disks
 from callengine.engine import Engine, Storage
 from callengine.errors import ConfigurationError, StoreError
 from callengine.followup import Archive, FollowUp
@@ -73,7 +74,7 @@ def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
     notifier = Notifier(os.environ)
     telling = Telling(notifier)
     metrics = Metrics()
-    supervisor = Supervisor(on_crash=lambda name, error: metrics.crashes.labels(name).inc())
+    supervisor = Supervisor(on_crash=lambda name, error: metrics.crashed(name))
     stop = _stop_event()
     supervisor.spawn("status", telling.run)
     store = open_database(settings.database, settings.state.directory)
@@ -90,6 +91,7 @@ def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
     supervisor.spawn("upkeep", Upkeep(writer, accounts, webhooks=settings.webhooks).run)
     reads = Reads(store)
     holder = Holder(settings.state.directory)
+    _name_gateways(settings, metrics)
     engine = Engine(settings, Storage(writer, reads, accounts, Lease(writer), holder), supervisor, metrics)
     followup = FollowUp(settings, store, writer, engine, archive, metrics)
     feed = _feed(settings, store, archive)
@@ -125,6 +127,7 @@ def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
     supervisor.spawn("stream", feed.run)
     followup.start(supervisor)
     supervisor.spawn("retries", retries.run)
+    supervisor.spawn("disks", Disks(settings, metrics).run)
     supervisor.spawn("hub", lambda: _keep_watching_the_hub(metrics))
     telling.standing = lambda: standing_of(engine)
     if notifier.watchdog_interval_s:
@@ -134,9 +137,10 @@ def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
         read or (lambda: settings),
         metrics,
         notifier,
-        lambda changed: _on_reload(changed, settings, archive, rulebook, engine),
+        lambda changed: _on_reload(changed, settings, archive, rulebook, engine, metrics),
     )
     _reload_on_hangup(reloader, supervisor)
+    metrics.watch_for_crashes([*supervisor.running, "tracker", "webhooks-courier"])
     log.info("serving on %s; event socket at %s", settings.http.public_url, settings.esl.address)
     _freeze()
     try:
@@ -179,7 +183,7 @@ def serve_reads(settings: Settings, read: Callable[[], Settings] | None = None) 
     feed = _feed(settings, store, archive)
     add_gauges(feed, metrics.gauge)
     check = _Check(reads)
-    supervisor = Supervisor(on_crash=lambda name, error: metrics.crashes.labels(name).inc())
+    supervisor = Supervisor(on_crash=lambda name, error: metrics.crashed(name))
     services = Services(
         settings=settings,
         reads=reads,
@@ -291,6 +295,7 @@ def _on_reload(
     archive: Archive,
     rulebook: Rulebook | None = None,
     engine: Engine | None = None,
+    metrics: Metrics | None = None,
 ) -> None:
     """Tells those that made something of a setting; whoever reads it from ``settings`` each time has it already."""
     if any(name.startswith("log.") for name in changed):
@@ -304,6 +309,12 @@ def _on_reload(
         rulebook.set_default(settings.recordings.start)
     if engine is not None and any(name.startswith("originate.") for name in changed):
         engine.originator.reconfigure()
+    if metrics is not None and "originate.gateways" in changed:
+        _name_gateways(settings, metrics)
+
+
+def _name_gateways(settings: Settings, metrics: Metrics) -> None:
+    metrics.name_gateways({name: gateway.dial_string for name, gateway in settings.originate.gateways.items()})
 
 
 def _freeze() -> None:

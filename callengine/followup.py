@@ -128,7 +128,7 @@ class FollowUp:
             url_of=archive.serving.url,
             probed=bool(self._settings.recordings.directories),
             on_attempt=telemetry.on_attempt,
-            on_crash=lambda name, _error: metrics.crashes.labels(name).inc(),
+            on_crash=lambda name, _error: metrics.crashed(name),
         )
         telemetry.watch(self.deliverer)
         self.webhooks = Webhooks(store, writer, settings, guard, sender, on_change=self.deliverer.nudge)

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    disable_created_metrics,
+    generate_latest,
+)
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -15,6 +23,7 @@ from callengine.calls.call import EventName
 from callengine.calls.causes import CAUSES
 from callengine.calls.machine import Effect, Published, Refused, Unattributed
 from callengine.calls.record import CallRecord
+from callengine.outcomes import gateway_label, outcome_of, result_of
 from callengine.quarantine import KINDS
 from callengine.tallies import Spread, Tally
 
@@ -24,6 +33,8 @@ _SECONDS = (0.1, 0.25, 0.5, 1, 2, 3, 5, 8, 13, 20, 30, 45, 60)
 _TALK_SECONDS = (5, 15, 30, 60, 120, 180, 300, 600, 900, 1800, 3600, 7200)
 _FAST_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 10)
 _ORIGINATE_RESULTS = frozenset({"sent", "queue_timeout", "cancelled", "unreachable", "refused", "queue_full"})
+_NUMBER = re.compile(r"-[0-9]+$")
+_GATEWAY = re.compile(r"(?:\[[^\]]*\])?sofia/gateway/([^/{}]+)/")
 
 
 class Gauge(NamedTuple):
@@ -58,9 +69,28 @@ class Metrics:
         self.calls = Tally("callengine_calls", "Calls that ended.", ("direction", "status"), registry=r)
         self.hangups = Tally("callengine_hangups", "Ended calls by hangup cause.", ("cause",), registry=r)
         self.originates = Counter("callengine_originates", "What became of originates.", ["result"], registry=r)
-        self.pdd = Spread("callengine_pdd_seconds", "Post-dial delay: from dial to ring.", buckets=_SECONDS, registry=r)
+        for result in sorted(_ORIGINATE_RESULTS):
+            self.originates.labels(result)
+        where = ("direction", "gateway")
+        self.outcomes = Tally(
+            "callengine_call_outcomes",
+            "Calls that ended, by gateway and by what became of them.",
+            (*where, "outcome"),
+            registry=r,
+        )
+        self.originated_calls = Tally(
+            "callengine_originated_calls",
+            "Calls placed by callengine that ended: answered, or by what ended them unanswered.",
+            ("gateway", "result"),
+            registry=r,
+        )
+        self.pdd = Spread(
+            "callengine_pdd_seconds", "Post-dial delay: from dial to ring.", where, buckets=_SECONDS, registry=r
+        )
         self.ring = Spread("callengine_ring_seconds", "From ring to answer.", buckets=_SECONDS, registry=r)
-        self.talk = Spread("callengine_talk_seconds", "From answer to hangup.", buckets=_TALK_SECONDS, registry=r)
+        self.talk = Spread(
+            "callengine_talk_seconds", "From answer to hangup.", where, buckets=_TALK_SECONDS, registry=r
+        )
         self.events = Tally("callengine_events", "Facts taken in.", ("fact",), registry=r)
         self.published = Tally("callengine_published", "Milestones told.", ("event",), registry=r)
         self.corrections = Tally("callengine_corrections", "Calls corrected after their end was told.", registry=r)
@@ -117,6 +147,10 @@ class Metrics:
             lambda: [((callengine.__version__, platform.python_version()), 1.0)],
             ("version", "python"),
         )
+        ProcessCollector(registry=r)
+        self.on_ended: Callable[[CallRecord], None] | None = None
+        """Told of each call whose end is told. Must not wait."""
+        self._gateways: Mapping[str, str] = {}
 
     def gauge(
         self,
@@ -156,17 +190,38 @@ class Metrics:
         """Count what became of one originate."""
         self.originates.labels(result if result in _ORIGINATE_RESULTS else "other").inc()
 
+    def crashed(self, greenlet: str) -> None:
+        """Count the death of one, by what it does: those that do the same are numbered."""
+        self.crashes.labels(_NUMBER.sub("", greenlet)).inc()
+
+    def watch_for_crashes(self, greenlets: Iterable[str]) -> None:
+        """Have a series for each before it dies: the first of a series that begins with 1 is no increase."""
+        for name in greenlets:
+            self.crashes.labels(_NUMBER.sub("", name))
+
+    def name_gateways(self, dial_strings: Mapping[str, str]) -> None:
+        """The configured gateways and their dial strings: calls through others count as ``other``."""
+        known = {found[1]: name for name, text in dial_strings.items() if (found := _GATEWAY.match(text))}
+        self._gateways = {**known, **{name: name for name in dial_strings}}
+
     def _ended(self, record: CallRecord) -> None:
-        self.calls.counts[record.direction, record.status] += 1
-        cause = record.hangup_cause
+        direction, cause = record.direction, record.hangup_cause
+        self.calls.counts[direction, record.status] += 1
         self.hangups.counts["none" if cause is None else cause if cause in CAUSES else "other"] += 1
-        for histogram, start_us, end_us in (
-            (self.pdd, record.dial_us, record.ring_us),
-            (self.ring, record.ring_us, record.answer_us),
-            (self.talk, record.answer_us, record.end_us),
-        ):
-            if start_us is not None and end_us is not None and end_us >= start_us:
-                histogram.observe((end_us - start_us) / 1_000_000)
+        gateway = gateway_label(record.gateway, self._gateways)
+        self.outcomes.counts[direction, gateway, outcome_of(record)] += 1
+        if record.queued_us is not None:
+            self.originated_calls.counts[gateway, result_of(record)] += 1
+        dial_us, ring_us, answer_us, end_us = record.dial_us, record.ring_us, record.answer_us, record.end_us
+        if dial_us is not None and ring_us is not None and ring_us >= dial_us:
+            self.pdd.observe((ring_us - dial_us) / 1_000_000, (direction, gateway))
+        if answer_us is not None:
+            if ring_us is not None and answer_us >= ring_us:
+                self.ring.observe((answer_us - ring_us) / 1_000_000)
+            if end_us is not None and end_us >= answer_us:
+                self.talk.observe((end_us - answer_us) / 1_000_000, (direction, gateway))
+        if self.on_ended is not None:
+            self.on_ended(record)
 
     def render(self) -> bytes:
         """The exposition in Prometheus' text format."""

@@ -104,7 +104,7 @@ def test_metrics_tell_of_the_call_with_closed_labels() -> None:
     assert samples["callengine_calls_total[('direction', 'inbound'), ('status', 'completed')]"] == 2
     assert samples["callengine_hangups_total[('cause', 'NORMAL_CLEARING')]"] == 1
     assert samples["callengine_hangups_total[('cause', 'other')]"] == 1
-    assert samples["callengine_talk_seconds_sum[]"] == 8.0
+    assert samples["callengine_talk_seconds_sum[('direction', 'inbound'), ('gateway', 'none')]"] == 8.0
 
 
 def test_the_switchs_clock_is_its_last_event_moved_on() -> None:
