@@ -19,6 +19,7 @@ import peewee
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
+from callengine.about import about
 from callengine.ai import prompt, spend, triage
 from callengine.ai.answer import Finding
 from callengine.ai.asking import OVERTIME_S, Lost, Stopping, ask_of, read_off_hub, watched
@@ -141,7 +142,8 @@ class Analyst:
         job = self._take()
         if job is not None:
             try:
-                self._analyse(job)
+                with about(job.call_id):
+                    self._analyse(job)
             finally:
                 self._at_work.discard(job.call_id)
         return job is not None

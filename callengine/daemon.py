@@ -93,6 +93,7 @@ def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
     holder = Holder(settings.state.directory)
     _name_gateways(settings, metrics)
     engine = Engine(settings, Storage(writer, reads, accounts, Lease(writer), holder), supervisor, metrics)
+    set_up_logging(settings, _node_of(engine))
     followup = FollowUp(settings, store, writer, engine, archive, metrics)
     feed = _feed(settings, store, archive)
     add_gauges(feed, metrics.gauge)
@@ -224,7 +225,7 @@ def serve_reads(settings: Settings, read: Callable[[], Settings] | None = None) 
 
 def _prepare(settings: Settings) -> None:
     assert monkey.is_module_patched("socket"), "the commands that serve import callengine.patched first"
-    set_up_logging(settings.log)
+    set_up_logging(settings)
     # The watchdog of systemd ends a hub that is stuck by SIGABRT: then the journal says where it was stuck.
     faulthandler.enable()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
@@ -298,8 +299,8 @@ def _on_reload(
     metrics: Metrics | None = None,
 ) -> None:
     """Tells those that made something of a setting; whoever reads it from ``settings`` each time has it already."""
-    if any(name.startswith("log.") for name in changed):
-        set_up_logging(settings.log)
+    # Each time: a secret that changed must not get into the log either.
+    set_up_logging(settings, _node_of(engine))
     # Each time: what could not be done before (a key file that cannot be read) is done by asking again.
     try:
         archive.serving.sign_with(signer_of(settings))
@@ -311,6 +312,10 @@ def _on_reload(
         engine.originator.reconfigure()
     if metrics is not None and "originate.gateways" in changed:
         _name_gateways(settings, metrics)
+
+
+def _node_of(engine: Engine | None) -> Callable[[], str]:
+    return str if engine is None else lambda: engine.node
 
 
 def _name_gateways(settings: Settings, metrics: Metrics) -> None:

@@ -422,6 +422,8 @@ class Log(Section):
     reloadable: ClassVar[frozenset[str]] = frozenset("level format".split())
 
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="The least level that is written.")
-    format: Literal["auto", "console", "json"] = Field(
-        "auto", description="`auto`: for humans on a terminal, else one JSON object a line."
+    format: Literal["auto", "text", "json"] = Field(
+        "auto",
+        description="`text`: lines for people; `json`: one object a line, with `ts`, `level`, `logger`, `message` and,"
+        " where there is one, `node`, `call_id`, `exception`; `auto`: text on a terminal, else JSON.",
     )

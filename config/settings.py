@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import unquote, urlsplit
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
 
@@ -105,6 +106,23 @@ def load(path: Path | None, environ: Mapping[str, str]) -> Settings:
     if found.problems:
         raise ConfigurationError(found.problems)
     return settings
+
+
+def secrets(settings: Settings) -> set[str]:
+    """Every secret that is set, also in part: the log has none of them. A default is none, everybody knows it."""
+    found: set[str] = set()
+    for section, name, info in sources.fields(Settings):
+        value = getattr(getattr(settings, section), name)
+        if not isinstance(value, SecretStr) or value == info.default:
+            continue
+        text = value.get_secret_value()
+        if (section, name) == ("database", "url"):
+            # Of an address the password alone: the rest of it belongs into errors.
+            password = urlsplit(text).password
+            found |= {password, unquote(password)} if password else set()
+        else:
+            found |= {text, *text.split(), *(part.partition("=")[2].strip() for part in text.split(","))}
+    return found - {""}
 
 
 def as_shown(settings: Settings) -> dict[str, Any]:

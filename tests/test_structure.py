@@ -31,13 +31,13 @@ ALLOWED = {
     "esl": {"calls"},
     "store": {"calls", "config"},
     "api": {"calls", "config"},
-    "originate": {"calls", "config", "esl", "store", "metrics"},
-    "recordings": {"calls", "config", "store", "metrics"},
+    "originate": {"about", "calls", "config", "esl", "store", "metrics"},
+    "recordings": {"about", "calls", "config", "store", "metrics"},
     "cdr": {"calls", "config", "store", "metrics", "quarantine", "esl", "tracker", "engine", "supervise", "threads"},
     "spool": {"calls", "esl", "store", "metrics", "quarantine", "tracker"},
-    "webhooks": {"calls", "config", "store", "metrics"},
+    "webhooks": {"about", "calls", "config", "store", "metrics"},
     "doctor": {"calls", "config", "esl", "store", "webhooks", "ai"},
-    "ai": {"calls", "config", "store", "metrics", "recordings"},
+    "ai": {"about", "calls", "config", "store", "metrics", "recordings"},
 }
 PURE = [
     *ROOMS["calls"].glob("*.py"),

@@ -128,7 +128,8 @@ class Orders:
             self.note(call, word, "no reply" if detail is None else f"{detail}, no reply")
             raise
         if not reply.startswith("+OK"):
-            log.info("%s of call %s: %s", word, call.id, ascii(reply.strip()[:_SHOWN_CHARS]))
+            shown = ascii(reply.strip()[:_SHOWN_CHARS])
+            log.info("%s of call %s: %s", word, call.id, shown, extra={"call_id": call.id})
             return False
         self.note(call, word, detail)
         return True

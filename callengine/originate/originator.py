@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from gevent.event import Event
 
+from callengine.about import about
 from callengine.calls.call import Call
 from callengine.calls.facts import OriginateAbandoned, OriginateSent
 from callengine.config.settings import Settings
@@ -247,7 +248,8 @@ class Originator:
         entry = self._pacer.next(self._board.monotonic())
         if entry is None:
             return False
-        self._send(entry)
+        with about(entry.call_id):
+            self._send(entry)
         return True
 
     def _send(self, entry: Waiting[Plan]) -> None:
@@ -294,7 +296,7 @@ class Originator:
             try:
                 known = self._switch_knows(call)
             except EslError as error:
-                log.warning("the switch could not be asked for %s: %s", call_id, error)
+                log.warning("the switch could not be asked for %s: %s", call_id, error, extra={"call_id": call_id})
                 return
             self._judge(call, doubt, known)
 
@@ -320,7 +322,7 @@ class Originator:
         if doubt.denials < 2 or current is None or current.over or current.own.created_us:
             return
         reason = doubt.reason or "outcome_unknown"
-        log.warning("the switch does not know call %s: %s", call.id, reason)
+        log.warning("the switch does not know call %s: %s", call.id, reason, extra={"call_id": call.id})
         self._metrics.originated("unreachable")
         self._abandon(call.id, reason)
 
@@ -332,4 +334,4 @@ class Originator:
         still = self._board.book.calls.get(call_id)
         if still is not None and not still.over:
             # The channel came at the last moment: the call goes on, and ends by itself.
-            log.info("call %s is on the switch after all", call_id)
+            log.info("call %s is on the switch after all", call_id, extra={"call_id": call_id})

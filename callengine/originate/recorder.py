@@ -13,6 +13,7 @@ from typing import Final, Protocol
 import gevent
 from gevent.queue import Empty, Full, Queue
 
+from callengine.about import about
 from callengine.calls.call import Call
 from callengine.errors import CallengineError, StoreError
 from callengine.originate import recording, view
@@ -94,7 +95,7 @@ class Recorder:
             self._line.put_nowait((self._board.monotonic() + _HEAD_START_S, call.id))
         except Full:
             self.dropped += 1
-            log.warning("call %s is not recorded: too many wait", call.id)
+            log.warning("call %s is not recorded: too many wait", call.id, extra={"call_id": call.id})
 
     def run(self) -> None:
         """Starts what has to be recorded, until killed."""
@@ -104,7 +105,8 @@ class Recorder:
                 due, call_id = self._line.get(timeout=REFRESH_S)
             except Empty:
                 continue
-            self.look(due, call_id)
+            with about(call_id):
+                self.look(due, call_id)
 
     def look(self, due: float, call_id: str) -> None:
         """Records the call from ``due`` on (our monotonic clock), if it has to be."""

@@ -20,6 +20,7 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 from gevent.threadpool import ThreadPool
 
+from callengine.about import about
 from callengine.config.settings import Settings
 from callengine.errors import BucketError, NoSuchCall, RecordingError, StoreError
 from callengine.metrics import Metrics
@@ -142,17 +143,22 @@ class Keeper:
                 return False
             self._at_work.add(row.id)
             try:
-                self._deal_with(row)
-            except StoreError:
-                raise
-            except Exception as error:  # noqa: BLE001  one odd recording must not stop all others
-                self._set_aside(row, error)
+                with about(row.call_id):
+                    self._dealt_with(row)
             finally:
                 self._at_work.discard(row.id)
         except StoreError as error:
             log.debug("recordings are left for later: %s", error)
             return False
         return True
+
+    def _dealt_with(self, row: Recording) -> None:
+        try:
+            self._deal_with(row)
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001  one odd recording must not stop all others
+            self._set_aside(row, error)
 
     def _set_aside(self, row: Recording, error: Exception) -> None:
         """What nobody expected; it may be over by the next look. Not its text: that may repeat what was sent."""

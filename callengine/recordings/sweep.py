@@ -18,6 +18,7 @@ from typing import Final, NamedTuple
 import gevent
 from gevent.threadpool import ThreadPool
 
+from callengine.about import about
 from callengine.config.settings import Settings
 from callengine.errors import RecordingError, RecordingOutside, StoreError
 from callengine.metrics import Metrics
@@ -251,7 +252,9 @@ class Sweep:
         if self._executor.execute(
             lambda db: recordings.adopt(db, node, call, path, now_us, analyses=analyses), _TIMEOUT_S
         ):
-            log.warning("a recording of call %s was found that nothing had told of", call.id)
+            log.warning(
+                "a recording of call %s was found that nothing had told of", call.id, extra={"call_id": call.id}
+            )
             self._metrics.recordings_swept.labels("adopted").inc()
             self._on_found()
 

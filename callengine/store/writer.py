@@ -389,7 +389,7 @@ class Writer:
     def _tell_unwritten(self, group: Group, result: Result) -> None:
         for call_id, error in result.refused:
             self.refused += 1
-            log.error("the database refuses call %s (%s); it is set aside", call_id, error)
+            log.error("the database refuses call %s (%s); it is set aside", call_id, error, extra={"call_id": call_id})
             if self._on_refused is not None:
                 self._on_refused(call_id, error)
             self._set_aside(next(entry for entry in group.entries if entry.call_id == call_id), error)
@@ -404,7 +404,9 @@ class Writer:
             self._rows -= later.size
             call, notes = later.call or call, notes + later.notes
         assert call is not None
-        log.warning("channel %s of call %s lives again", call.fs_uuid, again.earlier.id)
+        log.warning(
+            "channel %s of call %s lives again", call.fs_uuid, again.earlier.id, extra={"call_id": again.earlier.id}
+        )
         self._on_again(again.earlier, call, [n for n in notes if (n.name, n.at_us, n.leg) not in again.noted])
 
     def _put_away(self, group: Group) -> None:

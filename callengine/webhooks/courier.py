@@ -18,6 +18,7 @@ import gevent
 import orjson
 from gevent.event import Event
 
+from callengine.about import about
 from callengine.calls.view import UrlOf, show_event
 from callengine.errors import StoreUnavailable
 from callengine.store import deliveries as queries
@@ -198,14 +199,18 @@ class Courier:
                 self._drop_todo()
                 return
             head = self._todo.popleft()
-            try:
-                self._done.append(self._attempt(head))
-            except Exception:
-                log.exception("endpoint %s: event %s could not be delivered", self.endpoint_id, head.event_id)
-                self._done.append(self._failed_here(head))
+            with about(head.call_id):
+                self._done.append(self._tried(head))
             self._wake.set()
         if not self._p.may_send():
             self._drop_todo()
+
+    def _tried(self, head: Head) -> Done:
+        try:
+            return self._attempt(head)
+        except Exception:
+            log.exception("endpoint %s: event %s could not be delivered", self.endpoint_id, head.event_id)
+            return self._failed_here(head)
 
     def _drop_todo(self) -> None:
         """What is not sent now stays pending."""

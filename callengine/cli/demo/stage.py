@@ -159,7 +159,7 @@ class Stage:
             "CALLENGINE_HTTP__PORT": str(self._port),
             "CALLENGINE_HTTP__PUBLIC_URL": self.url,
             "CALLENGINE_TRACKING__DEFAULT_TENANT": TENANT,
-            "CALLENGINE_LOG__FORMAT": "console",
+            "CALLENGINE_LOG__FORMAT": "text",
             "CALLENGINE_LOG__LEVEL": "warning",  # what is shown of it, where it fails, is to say why
             "PYTHONUNBUFFERED": "1",
             "TMPDIR": str(self.folder),  # what a process that is killed leaves there goes with it
