@@ -31,6 +31,7 @@ from callengine.ai.triage import Plan
 from callengine.ai.unexpected import unexpected
 from callengine.config.sections import Ai
 from callengine.errors import StoreError, StoreUnavailable
+from callengine.spans import Record, Span
 from callengine.store import analyses, rows
 from callengine.store.analyses import Job, Outcome, Status
 from callengine.store.clock import clock_us
@@ -89,6 +90,7 @@ class Analyst:
         monotonic: Callable[[], float] = time.monotonic,
         lease_s: float = LEASE_S,
         poll_s: float = POLL_S,
+        on_span: Record | None = None,
     ) -> None:
         self._executor = executor
         self._store = store
@@ -96,6 +98,7 @@ class Analyst:
         self._settings = settings
         self._files = files
         self._counts = counts
+        self._on_span = on_span
         self._node = node
         self._holder = holder.replace("@", "-")
         self._now_us, self._monotonic = now_us, monotonic
@@ -276,18 +279,27 @@ class Analyst:
                 return self._sdk.ask(ask_of(plan, openers, self._settings), _Uploads(self, job))
 
         self._counts.running += 1
-        began = time.monotonic()
+        began, began_us = time.monotonic(), self._now_us()
+        error: str | None = "given up"
         try:
-            return watched(
+            answer = watched(
                 ask,
                 stop=self._stop,
                 within_s=self._settings.deadline_s + OVERTIME_S,
                 look_every_s=self._renew_every_s,
                 still_ours=lambda: self._renewed(job),
             )
+            error = None
+            return answer
+        except AnalysisFault as fault:
+            error = fault.reason
+            raise
         finally:
             self._counts.running -= 1
             self._counts.seconds.observe(time.monotonic() - began)
+            if self._on_span is not None:
+                told = {"callengine.sdk": self._sdk.name, "gen_ai.request.model": self._settings.model}
+                self._on_span(Span("analysis", began_us, self._now_us(), job.call_id, told, error=error))
 
     def _renewed(self, job: Job) -> bool:
         try:

@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import gevent
 from gevent import monkey
@@ -51,6 +52,9 @@ from callengine.stream import HEARTBEAT_S, Bounds, Feed, add_gauges
 from callengine.supervise import Supervisor
 from callengine.telling import Telling, standing_of
 
+if TYPE_CHECKING:
+    from callengine.tracing import Tracing
+
 log = logging.getLogger(__name__)
 
 # The hub shares the interpreter with the threads of reads and writes; at the default of 5 ms it would wait for them.
@@ -63,6 +67,7 @@ _STOP_S = 35.0
 _STOP_ENGINE_S = 5.0
 _STOP_SERVER_S = 3.0
 _STOP_REST_S = 3.0
+_STOP_TRACING_S = 2.0
 
 
 def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
@@ -77,11 +82,12 @@ def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
     supervisor = Supervisor(on_crash=lambda name, error: metrics.crashed(name))
     stop = _stop_event()
     supervisor.spawn("status", telling.run)
+    tracing = _tracing(settings, metrics)
     store = open_database(settings.database, settings.state.directory)
     archive = Archive(settings, store)
     writer = Writer(
         store,
-        on_commit=lambda seconds, _rows: metrics.commit.observe(seconds),
+        on_commit=_on_commit(metrics, tracing),
         recordings=bool(settings.recordings.directories),
         analyses=settings.ai.enabled,
     )
@@ -94,7 +100,9 @@ def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
     _name_gateways(settings, metrics)
     engine = Engine(settings, Storage(writer, reads, accounts, Lease(writer), holder), supervisor, metrics)
     set_up_logging(settings, _node_of(engine))
-    followup = FollowUp(settings, store, writer, engine, archive, metrics)
+    on_span = tracing.record if tracing is not None else None
+    engine.originator.on_span = on_span
+    followup = FollowUp(settings, store, writer, engine, archive, metrics, on_span)
     feed = _feed(settings, store, archive)
     add_gauges(feed, metrics.gauge)
     writer.on_published = lambda: _nudge(followup, feed)
@@ -128,6 +136,8 @@ def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
     supervisor.spawn("stream", feed.run)
     followup.start(supervisor)
     supervisor.spawn("retries", retries.run)
+    if tracing is not None:
+        supervisor.spawn("tracing", tracing.run)
     supervisor.spawn("disks", Disks(settings, metrics).run)
     supervisor.spawn("hub", lambda: _keep_watching_the_hub(metrics))
     telling.standing = lambda: standing_of(engine)
@@ -159,6 +169,8 @@ def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
         supervisor.stop(_STOP_REST_S)
         cdrs.close()
         engine.quarantine.close(_STOP_REST_S)
+        if tracing is not None:
+            tracing.stop(_STOP_TRACING_S)
         archive.close()
         store.close()
         log.info("stopped; calls go on without us")
@@ -251,6 +263,32 @@ def _retries(
         cdr_inbox=cdrs.retried_to,
         max_age_us=settings.cdr.since_days * _DAY_US,
     )
+
+
+def _tracing(settings: Settings, metrics: Metrics) -> Tracing | None:
+    """Raises ConfigurationError if it is wanted, and the extra is not installed."""
+    if not settings.tracing.enabled:
+        return None
+    try:
+        from callengine.tracing import Tracing
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("opentelemetry"):
+            raise
+        raise ConfigurationError(
+            ["tracing.enabled: OpenTelemetry is not installed: pip install 'callengine[otel]'"]
+        ) from None
+    tracing = Tracing(settings.tracing, metrics)
+    metrics.on_ended = tracing.call_ended
+    return tracing
+
+
+def _on_commit(metrics: Metrics, tracing: Tracing | None) -> Callable[[float, int], None]:
+    def committed(seconds: float, rows: int) -> None:
+        metrics.commit.observe(seconds)
+        if tracing is not None:
+            tracing.committed(seconds, rows)
+
+    return committed
 
 
 def _nudge(followup: FollowUp, feed: Feed) -> None:

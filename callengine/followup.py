@@ -25,6 +25,7 @@ from callengine.recordings.s3 import Bucket
 from callengine.recordings.serving import Serving
 from callengine.recordings.signing import signer_of
 from callengine.recordings.sweep import Sweep
+from callengine.spans import Record
 from callengine.store.database import Store
 from callengine.store.deliveries import Deliveries
 from callengine.store.lease import Lease
@@ -71,9 +72,17 @@ class FollowUp:
     """Everything that follows a call. Without ``recordings.directories`` none is looked at, and none analysed."""
 
     def __init__(
-        self, settings: Settings, store: Store, writer: Writer, engine: Engine, archive: Archive, metrics: Metrics
+        self,
+        settings: Settings,
+        store: Store,
+        writer: Writer,
+        engine: Engine,
+        archive: Archive,
+        metrics: Metrics,
+        on_span: Record | None = None,
     ) -> None:
         self._settings = settings
+        self._on_span = on_span
         self._engine = engine
         self._deliver(store, writer, archive, metrics)
         self.keeper: Keeper | None = None
@@ -115,6 +124,7 @@ class FollowUp:
                 Counts(metrics),
                 node=self._node,
                 holder=engine.holder.name,
+                on_span=on_span,
             )
 
     def _deliver(self, store: Store, writer: Writer, archive: Archive, metrics: Metrics) -> None:
@@ -129,6 +139,7 @@ class FollowUp:
             probed=bool(self._settings.recordings.directories),
             on_attempt=telemetry.on_attempt,
             on_crash=lambda name, _error: metrics.crashed(name),
+            on_span=self._on_span,
         )
         telemetry.watch(self.deliverer)
         self.webhooks = Webhooks(store, writer, settings, guard, sender, on_change=self.deliverer.nudge)

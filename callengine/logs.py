@@ -22,8 +22,10 @@ from callengine.neutral import escaped, json_neutral
 
 # HTTP clients log each request with its URL, and those of uploads let in whoever has them; peewee logs each statement
 # with its values, secrets among them.
-_TALKATIVE = "peewee httpx httpx2 httpcore urllib3 google google_genai botocore boto3 s3transfer opentelemetry".split()
+_TALKATIVE = "peewee httpx httpx2 httpcore urllib3 google google_genai botocore boto3 s3transfer".split()
 _PLAIN = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+# What its exporter says, ``tracing`` says once.
+_SILENCED = "opentelemetry"
 # What is shorter is a word: to blank it would spoil the log, and keep no secret.
 _LEAST_SECRET: Final = 6
 _BLANK: Final = "[secret]"
@@ -108,3 +110,4 @@ def set_up_logging(settings: Settings, node: Callable[[], str] = str) -> None:
     root.setLevel(wanted.level.upper())
     for name in _TALKATIVE:
         logging.getLogger(name).setLevel(max(root.level, logging.WARNING))
+    logging.getLogger(_SILENCED).setLevel(logging.CRITICAL)

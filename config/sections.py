@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
@@ -414,6 +415,41 @@ class Metrics(Section):
     reloadable: ClassVar[frozenset[str]] = frozenset("token".split())
 
     token: SecretStr = Field(SecretStr(""), description="Bearer token for `/metrics`; needed beyond loopback.")
+
+
+def _headers(secret: SecretStr) -> SecretStr:
+    for part in secret.get_secret_value().split(","):
+        name, equals, value = part.partition("=")
+        if part.strip() and not (
+            equals and re.fullmatch(r"[A-Za-z0-9-]+", name.strip()) and value.strip().isprintable()
+        ):
+            raise ValueError("must be name=value, with commas between several")
+    return secret
+
+
+class Tracing(Section):
+    """Traces for OpenTelemetry: of each call, and of what is done for it. Needs `pip install 'callengine[otel]'`."""
+
+    enabled: bool = Field(False, description="Whether traces are sent.")
+    endpoint: HttpUrl = Field(
+        "http://127.0.0.1:4318/v1/traces", description="The whole URL of the receiver: OTLP over HTTP, as protobuf."
+    )
+    headers: Annotated[SecretStr, AfterValidator(_headers)] = Field(
+        SecretStr(""), description="Headers to send along, as in `authorization=Bearer …`, with commas between several."
+    )
+    service_name: Filled = Field("callengine", max_length=128, description="The `service.name` that they carry.")
+    sample_ratio: float = Field(1.0, ge=0, le=1, description="Of how many calls: a call's trace is sent whole or not.")
+    commits: bool = Field(True, description="Whether each group of rows that is committed is a trace of its own.")
+    queue_max: Count = Field(
+        10_000, le=1_000_000, description="So many spans may wait to be sent; further ones are dropped."
+    )
+    timeout_s: Seconds = Field(10, le=60, description="Bound for sending one batch, its repetitions included.")
+
+    @model_validator(mode="after")
+    def _has_endpoint(self) -> Self:
+        if self.enabled and not self.endpoint:
+            raise ValueError("tracing.enabled needs tracing.endpoint")
+        return self
 
 
 class Log(Section):

@@ -28,6 +28,7 @@ from callengine.config.sections import (
     Recordings,
     State,
     Switch,
+    Tracing,
     Tracking,
     Webhooks,
 )
@@ -53,6 +54,7 @@ class Settings(Section):
     originate: Originate = Field(default_factory=Originate)
     cdr: Cdr = Field(default_factory=Cdr)
     metrics: Metrics = Field(default_factory=Metrics)
+    tracing: Tracing = Field(default_factory=Tracing)
     log: Log = Field(default_factory=Log)
 
     @model_validator(mode="after")

@@ -31,13 +31,13 @@ ALLOWED = {
     "esl": {"calls"},
     "store": {"calls", "config"},
     "api": {"calls", "config"},
-    "originate": {"about", "calls", "config", "esl", "store", "metrics"},
+    "originate": {"about", "spans", "calls", "config", "esl", "store", "metrics"},
     "recordings": {"about", "calls", "config", "store", "metrics"},
     "cdr": {"calls", "config", "store", "metrics", "quarantine", "esl", "tracker", "engine", "supervise", "threads"},
     "spool": {"calls", "esl", "store", "metrics", "quarantine", "tracker"},
-    "webhooks": {"about", "calls", "config", "store", "metrics"},
+    "webhooks": {"about", "spans", "calls", "config", "store", "metrics"},
     "doctor": {"calls", "config", "esl", "store", "webhooks", "ai"},
-    "ai": {"about", "calls", "config", "store", "metrics", "recordings"},
+    "ai": {"about", "spans", "calls", "config", "store", "metrics", "recordings"},
 }
 PURE = [
     *ROOMS["calls"].glob("*.py"),

@@ -24,6 +24,7 @@ from callengine.esl import commands
 from callengine.originate.pacing import Limits, Pacer, Waiting
 from callengine.originate.ports import Counts, Switchboard
 from callengine.originate.request import Plan
+from callengine.spans import Record, Span
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +72,7 @@ class Originator:
         self._closed = False
         self.listeners: list[Callable[[Call], None]] = []
         """Called with every call that is over. Must not wait."""
+        self.on_span: Record | None = None
         metrics.gauge("callengine_originate_queued", "Calls that wait to be sent.", lambda: float(self.queued))
         metrics.gauge("callengine_originate_in_flight", "Slots that are taken.", lambda: float(self.in_flight))
         metrics.gauge(
@@ -258,23 +260,32 @@ class Originator:
         self._ours.add(call_id)
         # Not due while the reply may still come: who asks meanwhile would hear of no channel, and be right too early.
         doubt = self._doubts[call_id] = _Doubt(math.inf, "switch_unreachable")
-        at_us = self._board.now_us()
+        at_us, result = self._board.now_us(), "in_doubt"
         try:
             self._board.link.bgapi(plan.command, plan.job_uuid)
         except CommandRefused as error:
             log.error("the switch refused to originate %s: %s", call_id, error)
+            result = "refused"
             self._metrics.originated("refused")
             self._abandon(call_id, "switch_refused")
         except EslError as error:
             # It may have been taken all the same. Whatever else is raised here, a kill too, leaves the same doubt.
             log.warning("it is open whether the switch took %s: %s", call_id, error)
         else:
+            result = "sent"
             self._metrics.originated("sent")
             self._board.take(OriginateSent(uuid=plan.call_id, at_us=at_us))
             doubt.reason = _NOTHING
         finally:
             patience_s = 0.0 if doubt.reason else plan.ring_limit_s + _PATIENCE_S
             self._ask_at(call_id, doubt, self._board.monotonic() + patience_s)
+            self._trace(entry, at_us, result)
+
+    def _trace(self, entry: Waiting[Plan], at_us: int, result: str) -> None:
+        if self.on_span is not None:
+            told = {"callengine.gateway": entry.gateway or _NOTHING, "callengine.result": result}
+            error = None if result == "sent" else result
+            self.on_span(Span("originate", at_us, self._board.now_us(), entry.call_id, told, error=error))
 
     # -- calls in doubt -------------------------------------------------------------------------------------------
 

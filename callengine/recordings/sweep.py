@@ -18,7 +18,6 @@ from typing import Final, NamedTuple
 import gevent
 from gevent.threadpool import ThreadPool
 
-from callengine.about import about
 from callengine.config.settings import Settings
 from callengine.errors import RecordingError, RecordingOutside, StoreError
 from callengine.metrics import Metrics

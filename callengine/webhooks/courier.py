@@ -21,6 +21,7 @@ from gevent.event import Event
 from callengine.about import about
 from callengine.calls.view import UrlOf, show_event
 from callengine.errors import StoreUnavailable
+from callengine.spans import Record, Span, Value
 from callengine.store import deliveries as queries
 from callengine.store.deliveries import Callee, Deliveries, Done, Head, State
 from callengine.store.entities import Executes
@@ -64,6 +65,7 @@ class Delivering:
     may_send: Callable[[], bool]
     crowded: Callable[[], bool]
     on_attempt: Callable[[str, Reply], None]
+    on_span: Record | None = None
 
 
 class Courier:
@@ -236,8 +238,25 @@ class Courier:
         self._attempts += 1
         self._seconds += reply.duration_s
         done = self._outcome(head, reply, began_us, now_us)
-        self._p.on_attempt("failed" if done.status == "pending" else done.status, reply)
+        result = "failed" if done.status == "pending" else done.status
+        self._p.on_attempt(result, reply)
+        self._trace(head, done, result, now_us)
         return done
+
+    def _trace(self, head: Head, done: Done, result: str, now_us: int) -> None:
+        if self._p.on_span is None or head.event is None:
+            return
+        told: dict[str, Value] = {
+            "callengine.event.id": head.event_id,
+            "callengine.event": head.event.event,
+            "callengine.endpoint.id": self.endpoint_id,
+            "callengine.attempt": done.attempts,
+            "callengine.result": result,
+        }
+        if done.http_status is not None:
+            told["http.response.status_code"] = done.http_status
+        error = None if result == "delivered" else done.error or f"HTTP status {done.http_status}"
+        self._p.on_span(Span("webhook", done.at_us, now_us, head.call_id, told, error=error))
 
     def _postponed(self, head: Head, reply: Reply, began_us: int, now_us: int) -> Done:
         """Nothing was tried: neither the event nor the endpoint has failed, and all else of its own waits too."""

@@ -18,6 +18,7 @@ from gevent.event import Event
 from callengine.calls.view import UrlOf
 from callengine.config.sections import Webhooks as Settings
 from callengine.errors import LeaseHeld, StoreError
+from callengine.spans import Record
 from callengine.store.clock import clock_us
 from callengine.store.deliveries import Census, Deliveries
 from callengine.store.entities import Executes
@@ -71,6 +72,7 @@ class Deliverer:
         now_us: Callable[[], int] = clock_us,
         monotonic: Callable[[], float] = time.monotonic,
         jitter: Callable[[], float] = random.random,
+        on_span: Record | None = None,
     ) -> None:
         self._storage = storage
         self._sender = sender
@@ -89,6 +91,7 @@ class Deliverer:
             may_send=self._may_send,
             crowded=lambda: self._crowded,
             on_attempt=on_attempt,
+            on_span=on_span,
         )
         self.holder = storage.holder.name
         self._held_until_s: float | None = None

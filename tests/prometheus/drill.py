@@ -2,8 +2,8 @@
 
     python -m tests.prometheus.drill [--minutes 25] [--only NAME …]
 
-Not part of the test run: the alerts have to last for as long as their ``for`` says. Needs `prometheus`; the full disk is
-a tmpfs, which wants root. Prints each alert as it fires, with its labels, and ends with 1 where one did not.
+Not part of the test run: the alerts have to last for as long as their ``for`` says. Needs `prometheus`; the full disk
+is a tmpfs, which wants root. Prints each alert as it fires, with its labels, and ends with 1 where one did not.
 """
 
 from __future__ import annotations
