@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,8 @@ def locked_database(ground: Ground) -> None:
     ground.stack.enter_context(locked(daemon.state / "callengine.db", 3600))
     for _ in range(60):
         for _ in range(10):
-            client.api("bgapi originate {standin_talk_s=2}sofia/gateway/carrier/15550200 &park")
+            command = "originate {standin_talk_s=2}sofia/gateway/carrier/15550200 &park"
+            client.bgapi(command, str(uuid.uuid4()))
         gevent.sleep(1)
     client.close()
 
@@ -270,11 +272,12 @@ def analyses(ground: Ground) -> None:
 
 def budget(ground: Ground) -> None:
     """CallengineAnalysisSpend, CallengineAnalysisOverBudget."""
-    prices = "daily_spend_usd = 0.3\ninput_usd_per_million = 100\noutput_usd_per_million = 0\n"
+    prices = "daily_spend_usd = 1\ninput_usd_per_million = 100\noutput_usd_per_million = 0\n"
     daemon = _analysing(ground, "budget", "gemini-simulated", prices)
-    for _ in range(4):
-        gevent.sleep(15)
+    gevent.sleep(15)
+    for _ in range(12):
         place(daemon, "15550200", "carrier", 1)
+        gevent.sleep(8)
 
 
 def lost_switch(ground: Ground) -> None:

@@ -125,8 +125,8 @@ class Prometheus:
             try:
                 if holds():
                     return
-            except (OSError, ValueError):
-                pass
+            except (OSError, ValueError, IndexError):
+                pass  # not there yet
             if time.monotonic() > deadline:
                 said = (self._folder / "prometheus.log").read_text()
                 raise TimeoutError(f"it did not come to hold within {within_s} s: {said[-1000:]}")
