@@ -57,7 +57,7 @@ port = 3
     assert set(problems(file, environ)) == {
         (
             f"{file}:1: prot: there is no such section or setting; there are: esl, switch, http, state, database,"
-            " recordings, s3, ai, webhooks, tracking, originate, cdr, metrics, log"
+            " recordings, s3, ai, webhooks, tracking, originate, cdr, metrics, tracing, log"
         ),
         f"{file}:3: esl.port: must be less than or equal to 65535",
         f"{file}:4: esl.hots: there is no such setting; did you mean esl.host?",

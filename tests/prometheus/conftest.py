@@ -14,7 +14,7 @@ from tests.acceptance.switches import hang_up
 from tests.ai.fake import KEY
 
 NUMBERS = ("15550201", "15550486", "15550503", "15550603", "15550404")
-_WITHIN_S = 90.0
+_WITHIN_S = 150.0
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +53,8 @@ allow_networks = ["127.0.0.0/8"]
         )
         url = f"http://127.0.0.1:{free_port()}/"
         daemon.command("webhook", "create", "--tenant", "default", "--url", url)
-        daemon.start()
+        daemon.start(wait=False)
+        daemon.wait_ready(_WITHIN_S)
         live_through(daemon, switch)
         yield daemon
         daemon.stop()
