@@ -29,7 +29,7 @@ from callengine.disks import Disks
 from callengine.engine import Engine, Storage
 from callengine.errors import ConfigurationError, StoreError
 from callengine.followup import Archive, FollowUp
-from callengine.logs import set_up_logging
+from callengine.logs import set_up_logging, withhold
 from callengine.metrics import Metrics
 from callengine.notify import Notifier
 from callengine.originate.control import Control
@@ -337,8 +337,9 @@ def _on_reload(
     metrics: Metrics | None = None,
 ) -> None:
     """Tells those that made something of a setting; whoever reads it from ``settings`` each time has it already."""
-    # Each time: a secret that changed must not get into the log either.
-    set_up_logging(settings, _node_of(engine))
+    withhold(settings)
+    if any(name.startswith("log.") for name in changed):
+        set_up_logging(settings, _node_of(engine))
     # Each time: what could not be done before (a key file that cannot be read) is done by asking again.
     try:
         archive.serving.sign_with(signer_of(settings))

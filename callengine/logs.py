@@ -37,13 +37,29 @@ def _encodable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def redaction(values: Iterable[str]) -> Redact:
-    """What puts a blank in the place of each of these, wherever it stands in a text."""
-    found = sorted({value for value in values if len(value) >= _LEAST_SECRET}, key=len, reverse=True)
-    if not found:
-        return lambda text: text
-    pattern = re.compile("|".join(re.escape(value) for value in found))
-    return lambda text: pattern.sub(_BLANK, text)
+class Redaction:
+    """Puts a blank in the place of each of these values, wherever it stands in a text."""
+
+    def __init__(self, values: Iterable[str] = ()) -> None:
+        self._pattern: re.Pattern[str] | None = None
+        self.know(values)
+
+    def know(self, values: Iterable[str]) -> None:
+        """From now on these."""
+        found = sorted({value for value in values if len(value) >= _LEAST_SECRET}, key=len, reverse=True)
+        self._pattern = re.compile("|".join(re.escape(value) for value in found)) if found else None
+
+    def __call__(self, text: str) -> str:
+        """The text without them."""
+        return text if self._pattern is None else self._pattern.sub(_BLANK, text)
+
+
+_redaction: Final = Redaction()
+
+
+def withhold(settings: Settings) -> None:
+    """From now on the secrets of these settings get into no line."""
+    _redaction.know(secrets(settings))
 
 
 def _call_of(record: logging.LogRecord) -> str:
@@ -102,9 +118,9 @@ def set_up_logging(settings: Settings, node: Callable[[], str] = str) -> None:
     """
     wanted = settings.log
     as_json = wanted.format == "json" or (wanted.format == "auto" and not sys.stderr.isatty())
-    redact = redaction(secrets(settings))
+    withhold(settings)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter(redact, node) if as_json else PlainFormatter(redact))
+    handler.setFormatter(JsonFormatter(_redaction, node) if as_json else PlainFormatter(_redaction))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(wanted.level.upper())

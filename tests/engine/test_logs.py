@@ -13,7 +13,7 @@ import pytest
 
 from callengine.about import about, call_at_work
 from callengine.config.settings import Settings, secrets
-from callengine.logs import JsonFormatter, PlainFormatter, redaction, set_up_logging
+from callengine.logs import JsonFormatter, PlainFormatter, Redaction, set_up_logging, withhold
 
 HOSTILE = ["name\nERROR forged", "\x1b[31mred", "lone \ud800 surrogate", "nul \x00", "line\u2028separator"]
 
@@ -107,7 +107,7 @@ SECRETS = {
 
 def test_secrets_never_get_into_a_line_whoever_wrote_it() -> None:
     settings = Settings.model_validate(SECRETS)
-    redact = redaction(secrets(settings))
+    redact = Redaction(secrets(settings))
     leak = "esl-secret+(1) older-key-2 pa%2Fss-word pa/ss-word 0123456789abcdef"
     item = record(leak)
     try:
@@ -124,7 +124,7 @@ def test_secrets_never_get_into_a_line_whoever_wrote_it() -> None:
 
 def test_what_everybody_knows_is_no_secret() -> None:
     assert secrets(Settings()) == set()
-    assert redaction([])("ClueCon") == "ClueCon"
+    assert Redaction()("ClueCon") == "ClueCon"
 
 
 @pytest.fixture
@@ -153,6 +153,10 @@ def test_the_form_is_by_setting_or_by_who_reads(
     logging.getLogger("callengine.test").warning("told")
     line = stream.getvalue().strip()
     assert line.startswith("{") is is_json
+    withhold(Settings.model_validate({"metrics": {"token": "told-later"}}))
+    logging.getLogger("callengine.test").warning("told-later")
+    withhold(Settings())
+    assert "told-later" not in stream.getvalue()
     if is_json:
         assert orjson.loads(line)["node"] == "fs1"
     else:
