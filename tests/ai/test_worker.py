@@ -14,6 +14,7 @@ from callengine.ai.prompt import PROMPT_VERSION
 from callengine.ai.sdk import Answer, Ask, Uploads
 from callengine.ai.worker import Analyst
 from callengine.errors import BucketError, RecordingMissing
+from callengine.spans import Span
 from callengine.store import analyses, rows, sql
 from callengine.store.analysed import again
 from callengine.store.analyses import Status
@@ -362,6 +363,50 @@ def test_no_tenant_spends_more_than_it_may(make: Make, bound: int | None, asked:
         b.do(lambda db: again(db, [skipped.id], b.clock.us))
         assert b.analyst.once()
         assert b.record(skipped).analysis_status == "completed"
+
+
+@pytest.mark.parametrize(
+    ("bound", "settings", "share"),
+    [(200_000, {}, 0.00675), (None, {"daily_spend_usd": 0.1}, 0.0135), (200_000, {"daily_spend_usd": 0.1}, 0.00675)],
+)
+def test_how_much_of_a_budget_is_spent_is_known(
+    make: Make, bound: int | None, settings: dict[str, float], share: float
+) -> None:
+    b = make(**settings)
+    a_tenant(b.writer, bound_micros=bound)
+    a_tenant(b.writer, "0190b6d2-0000-7000-8000-00000000000f", bound_micros=0)  # which means: nothing is sent
+    a_recorded_call(b.writer)
+    b.analyst.keep_up()
+    assert b.metric("callengine_analysis_budget_used_ratio") == 0
+    assert b.analyst.once()
+    b.analyst.keep_up()
+    assert b.metric("callengine_analysis_budget_used_ratio") == pytest.approx(share)
+    b.clock.forward(24 * 3600)
+    b.analyst.keep_up()
+    assert b.metric("callengine_analysis_budget_used_ratio") == 0
+
+
+def test_where_nobody_is_bounded_no_budget_is_used(make: Make) -> None:
+    b = make()
+    a_tenant(b.writer)
+    a_recorded_call(b.writer)
+    assert b.analyst.once()
+    b.analyst.keep_up()
+    assert b.metric("callengine_analysis_budget_used_ratio") == 0
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"), [(None, None), (Permanent("the model is unknown"), "the model is unknown")]
+)
+def test_asking_is_told_as_part_of_the_calls_trace(make: Make, answer: Exception | None, error: str | None) -> None:
+    told: list[Span] = []
+    b = make(*([answer] if answer else []))
+    b.analyst._on_span = told.append
+    call = a_recorded_call(b.writer)
+    assert b.analyst.once()
+    (span,) = told
+    assert (span.name, span.call_id, span.error, span.is_call) == ("analysis", call.id, error, False)
+    assert span.attributes == {"callengine.sdk": "google-genai", "gen_ai.request.model": "gemini-test"}
 
 
 def test_the_settings_bound_holds_where_a_tenant_has_none(make: Make) -> None:

@@ -217,3 +217,17 @@ def test_variables_that_are_open(tmp_path: Path) -> None:
     assert all(map(originate.allows_variable, ["sip_h_X-a", "sip_h_X-", "hold_music"]))
     refused = ["sip_h_x", "hold_music2", "sip_h_X-a_hook", "sip_h_X-a b", "sip_h_X-${a}", "api_x", "sip_h_X-\n"]
     assert not any(map(originate.allows_variable, refused))
+
+
+@pytest.mark.parametrize("headers", ["authorization", "a b=c", "x=\x1b[2J", "ok=1,nonsense"])
+def test_headers_of_traces_are_names_and_values(headers: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        Settings.model_validate({"tracing": {"headers": headers}})
+    assert "name=value" in str(refused.value)
+    assert "nonsense" not in refused.value.errors(include_input=False)[0]["msg"]
+
+
+def test_traces_need_somewhere_to_go() -> None:
+    with pytest.raises(ValidationError, match=r"tracing\.enabled needs tracing\.endpoint"):
+        Settings.model_validate({"tracing": {"enabled": True, "endpoint": ""}})
+    assert not Settings().tracing.enabled

@@ -113,3 +113,41 @@ def test_who_lost_the_lease_is_not_ready(rig: Rig, monkeypatch: pytest.MonkeyPat
     engine._held.committed()
     engine._lost_lease(LeaseHeld("sw1", "them"))
     assert (engine.ready, engine.holds) == (False, False)
+
+
+def gauges(rig: Rig, name: str) -> dict[str, float]:
+    value = rig.engine.metrics.registry.get_sample_value
+    return {s: value(name, {"status": s}) or 0.0 for s in ("dialing", "ringing", "answered", "agent_connected")}
+
+
+def test_the_age_of_the_oldest_live_call_is_by_the_switchs_clock(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    tracker = rig.engine.tracker
+    for name, at in (("A", 1.0), ("B", 4.0), ("C", 2.0)):
+        channel = Channel(name, at)
+        tracker.apply(channel.created(), 0.0)
+        if name != "C":
+            tracker.apply(channel.rang(at + 1), 0.0)
+    monkeypatch.setattr(tracker, "switch_now_us", lambda: us(11.0))
+    assert gauges(rig, "callengine_live_calls") == {"dialing": 1, "ringing": 2, "answered": 0, "agent_connected": 0}
+    found = gauges(rig, "callengine_live_call_oldest_seconds")
+    assert found == {"dialing": 9.0, "ringing": 10.0, "answered": 0, "agent_connected": 0}
+
+
+def test_before_any_event_nothing_is_old(rig: Rig) -> None:
+    rig.engine.tracker.apply(Channel("A", 1.0).created(), 0.0)
+    assert gauges(rig, "callengine_live_call_oldest_seconds")["dialing"] == 0
+
+
+def test_calls_flagged_as_overlong_are_counted(rig: Rig) -> None:
+    rig.engine.tracker.apply(Channel("A", 1.0).created(), 0.0)
+    value = rig.engine.metrics.registry.get_sample_value
+    assert value("callengine_overlong_calls") == 0
+    rig.tick(20_000.0)
+    gevent.sleep(0.6)  # a scrape's look is kept for half a second
+    assert value("callengine_overlong_calls") == 1
+
+
+def test_the_switch_is_named_once_it_is_known(rig: Rig) -> None:
+    assert rig.engine.metrics.registry.get_sample_value("callengine_switch_info", {"node": "sw1"}) == 1
+    rig.engine.book.node = ""
+    assert b"callengine_switch_info{" not in rig.engine.metrics.render()

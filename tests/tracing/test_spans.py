@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 
 from callengine.calls.record import CallRecord
+from callengine.config.settings import Settings
+from callengine.daemon import _tracing
+from callengine.errors import ConfigurationError
+from callengine.metrics import Metrics
 from callengine.spans import span_id, span_of_call, trace_id
 
 CALL = "01890a5d-ac96-774b-bcce-b302099a8057"
@@ -82,3 +89,21 @@ def test_the_trace_is_the_calls_id() -> None:
     assert 0 < span_id(CALL) < 1 << 64
     assert trace_id("no uuid") == trace_id("no uuid") != trace_id("another")
     assert trace_id("00000000-0000-0000-0000-000000000000")
+
+
+def test_without_the_extra_the_daemon_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "callengine.tracing", raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry.context", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'callengine\[otel\]'"):
+        _tracing(Settings.model_validate({"tracing": {"enabled": True}}), Metrics())
+
+
+def test_nothing_of_opentelemetry_is_imported_unless_it_is_wanted() -> None:
+    code = (
+        "import callengine.patched, sys, callengine.daemon as d\n"
+        "from callengine.config.settings import Settings\n"
+        "assert d._tracing(Settings(), None) is None\n"
+        "assert not [name for name in sys.modules if name.startswith('opentelemetry')]"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
