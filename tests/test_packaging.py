@@ -67,6 +67,7 @@ def test_nothing_is_missing_and_nothing_is_extra(in_wheel: set[str]) -> None:
     assert packed - in_checkout() == set()
     assert {"callengine/py.typed", "callengine/config/callengine.toml"} <= packed
     assert "callengine/config/freeswitch/event_socket.conf.xml" in packed
+    assert {"callengine/config/prometheus/prometheus.yml", "callengine/config/grafana/callengine.json"} <= packed
 
 
 def test_what_pip_is_told(built: Path, in_wheel: set[str]) -> None:
@@ -77,7 +78,7 @@ def test_what_pip_is_told(built: Path, in_wheel: set[str]) -> None:
         assert "callengine = callengine.cli.main:main" in archive.read(entry_points).decode()
         head = archive.read(metadata).decode()
     assert "\nLicense-Expression: MIT\n" in head
-    assert {"ai", "postgres", "s3"} <= set(re.findall(r"^Provides-Extra: (.+)$", head, re.MULTILINE))
+    assert {"ai", "otel", "postgres", "s3"} <= set(re.findall(r"^Provides-Extra: (.+)$", head, re.MULTILINE))
 
 
 def test_the_sdist_has_no_second_copy(built: Path) -> None:
@@ -133,7 +134,7 @@ def test_the_lock_has_every_dependency() -> None:
     with (ROOT / "pyproject.toml").open("rb") as stream:
         project = tomllib.load(stream)["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["ai"], *extras["postgres"], *extras["dev"]]
+    wanted = [*project["dependencies"], *(one for name in ("ai", "otel", "postgres", "dev") for one in extras[name])]
     names = {re.split(r"[\[<>=!~ ]", requirement)[0].lower() for requirement in wanted}
     assert names - set(lock_entries()) == set(), "run: make lock"
 
@@ -142,5 +143,6 @@ def test_runtime_dependencies_have_bounds() -> None:
     with (ROOT / "pyproject.toml").open("rb") as stream:
         project = tomllib.load(stream)["project"]
     extras = project["optional-dependencies"]
-    for requirement in [*project["dependencies"], *extras["ai"], *extras["postgres"], *extras["s3"]]:
+    runtime = [one for name in ("ai", "otel", "postgres", "s3") for one in extras[name]]
+    for requirement in [*project["dependencies"], *runtime]:
         assert re.search(r">=[\d.]+,<[\d.]+$", requirement), requirement

@@ -14,6 +14,7 @@ monkey.patch_all()
 
 import argparse
 import contextlib
+import re
 import sqlite3
 import subprocess
 import sys
@@ -25,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import gevent
-import yaml
 from gevent.lock import BoundedSemaphore
 
 from callengine.esl.client import EslClient
@@ -35,7 +35,8 @@ from callengine.standin.launch import launch as launch_switch
 from tests.acceptance.daemon import Daemon, free_port
 from tests.ai.fake import KEY
 from tests.chaos.databases import locked
-from tests.prometheus.server import SHIPPED, Prometheus
+from tests.prometheus.server import Prometheus
+from tests.prometheus.shipped import ALERTS, rules
 
 _DAY_US = 86_400_000_000
 
@@ -310,13 +311,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=25.0)
     parser.add_argument("--only", nargs="*", default=[], help="these troubles alone")
     given = parser.parse_args()
-    expected = {
-        rule["alert"]
-        for group in yaml.safe_load((SHIPPED / "prometheus" / "callengine.alerts.yml").read_text())["groups"]
-        for rule in group["rules"]
-    }
     troubles = [failing_gateway, standby, restless, ill, locked_database, no_spool, poison, full_disk, webhooks]
     troubles += [analyses, budget, lost_switch, killed]
+    chosen = [trouble for trouble in troubles if not given.only or trouble.__name__ in given.only]
+    expected = {alert for trouble in chosen for alert in re.findall(r"Callengine\w+", trouble.__doc__ or "")}
+    every = {rule["alert"] for rule in rules(ALERTS)}
+    if not given.only and expected != every:
+        raise SystemExit(f"nothing here sets these off: {sorted(every - expected)}")
     began, seen = time.monotonic(), set[str]()
     with tempfile.TemporaryDirectory() as name:
         (Path(name) / "prometheus").mkdir()
@@ -324,7 +325,6 @@ def main() -> int:
             ground = Ground(Path(name), prometheus)
             print(prometheus.url, flush=True)
             with ground.stack:
-                chosen = [trouble for trouble in troubles if not given.only or trouble.__name__ in given.only]
                 started = [gevent.spawn(trouble, ground) for trouble in chosen]
                 while time.monotonic() - began < given.minutes * 60 and expected - seen:
                     _tell(prometheus, ground, seen, time.monotonic() - began)

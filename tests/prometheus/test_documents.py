@@ -138,3 +138,8 @@ def test_the_dashboard_is_one_that_grafana_takes() -> None:
     text = DASHBOARD.read_text()
     assert "http://" not in text
     assert "https://" not in text
+
+
+def test_the_drill_sets_every_alert_off() -> None:
+    named = set(re.findall(r"\bCallengine[A-Z]\w+", (_HERE / "drill.py").read_text()))
+    assert named == {rule["alert"] for rule in rules(ALERTS)}
