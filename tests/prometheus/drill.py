@@ -100,7 +100,9 @@ backoff_min_s = 0.1
         with self._starting:
             made = self.daemons[name] = Daemon(state, text, **options)
             prepare(state)
-            made.start(wait=wait)
+            made.start(wait=False)
+            if wait:
+                made.wait_ready(180)
             self.stack.callback(lambda: made.process and made.process.poll() is None and made.kill())
         self._prometheus.watch(made.url.removeprefix("http://"))
         print(f"{name}: {made.url}", flush=True)
@@ -178,7 +180,7 @@ def locked_database(ground: Ground) -> None:
     client = EslClient(switch.host, switch.port, "ClueCon")
     client.connect()
     ground.stack.enter_context(locked(daemon.state / "callengine.db", 3600))
-    for _ in range(60):
+    for _ in range(40):
         for _ in range(10):
             command = "originate {standin_talk_s=2}sofia/gateway/carrier/15550200 &park"
             client.bgapi(command, str(uuid.uuid4()))
