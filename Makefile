@@ -84,7 +84,7 @@ lock:
 	build/lock/bin/python -m pip --disable-pip-version-check install --quiet 'uv>=0.9'
 	build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --generate-hashes --system-certs \
 		--no-header --no-annotate --strip-extras --no-emit-index-url --no-emit-find-links \
-		--extra ai --extra otel --extra postgres --extra s3 --extra dev --output-file requirements.lock pyproject.toml
+		--extra ai --extra otel --extra postgres --extra s3 --extra docs --extra dev --output-file requirements.lock pyproject.toml
 
 clean:
 	rm -rf $(VENV) build dist callengine.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

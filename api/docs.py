@@ -19,6 +19,7 @@ body { max-width: 60rem; margin: 2rem auto; padding: 0 1rem; }
 code, .path { font-family: ui-monospace, monospace; }
 section { border-top: 1px solid #8886; padding: .5rem 0; }
 table { border-collapse: collapse; }
+pre { overflow-x: auto; }
 td, th { text-align: left; vertical-align: top; padding: .15rem 1rem .15rem 0; }
 """.strip()
 _STYLE_HASH = base64.b64encode(hashlib.sha256(_STYLE.encode()).digest()).decode()
@@ -58,7 +59,7 @@ def docs_page(document: Mapping[str, Any]) -> str:
     info = document["info"]
     parts = [f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>"]
     parts += [f"<p>{escape(paragraph)}</p>" for paragraph in info["description"].split("\n\n")]
-    parts.append('<p>The same for programs: <a href="openapi.json">openapi.json</a></p>')
+    parts.append('<p>The same for programs: <a href="../openapi.json">openapi.json</a></p>')
     for path, operations in document["paths"].items():
         for method, operation in operations.items():
             parts.append(_operation(document, path, method, operation))
@@ -78,8 +79,14 @@ def _operation(document: Mapping[str, Any], path: str, method: str, operation: M
         f"<p>{escape(operation['description'])}</p>"
         + (f"<p>Scope: <code>{escape(', '.join(scopes))}</code></p>" if scopes else "")
         + (f"<h3>Request</h3><table>{''.join(rows)}</table>" if rows else "")
-        + f"<h3>Answers</h3><table>{answers}</table></section>"
+        + f"<h3>Answers</h3><table>{answers}</table>"
+        + "".join(_sample(sample) for sample in operation["x-codeSamples"])
+        + "</section>"
     )
+
+
+def _sample(sample: Mapping[str, str]) -> str:
+    return f"<h3>{escape(sample['label'])}</h3><pre><code>{escape(sample['source'])}</code></pre>"
 
 
 def _parameters(operation: Mapping[str, Any]) -> Iterator[str]:

@@ -25,6 +25,7 @@ from spectree.plugins.flask_plugin import FlaskPlugin
 from callengine import __version__
 from callengine.api import problems
 from callengine.api.bodies import Body
+from callengine.api.examples import code_samples
 from callengine.api.fields import ID_MAX
 from callengine.api.problems import Refusal, fault, invalid, invalid_by
 from callengine.api.shown import Problem
@@ -313,6 +314,7 @@ def document(spec: SpecTree) -> dict[str, Any]:
             entry["requestBody"]["required"] = not operation.body.optional
         for parameter in entry["parameters"]:
             _tidy(parameter)
+        entry["x-codeSamples"] = code_samples(operation.method, path, entry)
     return described
 
 

@@ -13,7 +13,8 @@ import orjson
 from flask import Response, request
 
 from callengine.api.brake import Patience
-from callengine.api.docs import PAGE_HEADERS, docs_page, front_page
+from callengine.api.docs import PAGE_HEADERS, front_page
+from callengine.api.explorer import add_explorer
 from callengine.api.frame import Frame, answer
 from callengine.api.keys import bearer, same_secret, unauthorized
 from callengine.api.problems import Refusal
@@ -99,7 +100,7 @@ def add_pages(frame: Frame) -> None:
     """``/openapi.json``, ``/docs`` and ``/``; to be called once all operations are declared."""
     described = document(frame.spec)
     rendered = orjson.dumps(described)
-    docs, front = docs_page(described), front_page()
+    front = front_page()
 
     def page(body: str) -> Response:
         return Response(body, content_type="text/html; charset=utf-8", headers=PAGE_HEADERS)
@@ -107,6 +108,7 @@ def add_pages(frame: Frame) -> None:
     def openapi() -> Response:
         return Response(rendered, content_type=JSON)
 
-    views: dict[str, Any] = {"/openapi.json": openapi, "/docs": lambda: page(docs), "/": lambda: page(front)}
+    views: dict[str, Any] = {"/openapi.json": openapi, "/": lambda: page(front)}
     for rule, view in views.items():
         frame.blueprint.add_url_rule(rule, endpoint=rule.strip("/").partition(".")[0] or "front", view_func=view)
+    add_explorer(frame, described)
