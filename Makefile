@@ -3,6 +3,7 @@
 # make check   style, types, and whether a dependency is known to be vulnerable
 # make audit   the last of these alone
 # make bench   the measurements in benchmarks/
+# make docs    the pages of docs/ as a site, in build/site
 # make lock    requirements.lock anew, from pyproject.toml
 # make clean   what these commands left behind
 #
@@ -34,7 +35,7 @@ FIND_PYTHON = for python in $(PYTHON) python3 python3.13 python3.12 python3.11; 
 	exit 1; \
 	fi
 
-.PHONY: help demo test check audit bench lock clean venv
+.PHONY: help demo test check audit bench docs lock clean venv
 
 help:
 	@sed -n 's/^# make/make/p' Makefile
@@ -56,6 +57,10 @@ audit: venv
 
 bench: venv
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+
+docs: venv
+	$(BIN)/mkdocs build --strict --quiet
+	@echo build/site/index.html
 
 venv: $(INSTALLED)
 

@@ -47,12 +47,21 @@ def _register_tenant(commands: Commands) -> None:
             "callengine tenant list",
         ],
     )
-    create = group.add("create", _create_tenant, "make a tenant")
+    create = group.add("create", _create_tenant, "make a tenant", examples=["callengine tenant create acme"])
     create.add_argument("name", metavar="NAME", help="1 to 128 printable characters")
     _common(create)
-    _common(group.add("list", _list_tenants, "all tenants"))
-    show = group.add("show", _show_tenant, "a tenant, its numbers and its own rules")
-    show.add_argument("name", metavar="NAME")
+    _common(
+        group.add(
+            "list",
+            _list_tenants,
+            "all tenants",
+            examples=["callengine tenant list", "callengine tenant list --json | jq -r '.[].name'"],
+        )
+    )
+    show = group.add(
+        "show", _show_tenant, "a tenant, its numbers and its own rules", examples=["callengine tenant show acme"]
+    )
+    show.add_argument("name", metavar="NAME", help="the tenant's name")
     _common(show)
     _register_tenant_set(group)
     recordings.register_below(group)
@@ -61,8 +70,9 @@ def _register_tenant(commands: Commands) -> None:
         _numbers,
         "the dialled numbers that make an inbound call a tenant's",
         "Without --add and --remove: lists them. Numbers are compared as the switch has them, character by character.",
+        ["callengine tenant numbers acme --add +3725550100", "callengine tenant numbers acme"],
     )
-    numbers.add_argument("tenant", metavar="TENANT")
+    numbers.add_argument("tenant", metavar="TENANT", help="the tenant's name")
     numbers.add_argument("--add", action="append", default=[], metavar="NUMBER", help="may be repeated")
     numbers.add_argument("--remove", action="append", default=[], metavar="NUMBER", help="may be repeated")
     _common(numbers)
@@ -80,7 +90,7 @@ def _register_tenant_set(group: Commands) -> None:
             "callengine tenant set acme --record default",
         ],
     )
-    command.add_argument("name", metavar="NAME")
+    command.add_argument("name", metavar="NAME", help="the tenant's name")
     command.add_argument(
         "--record",
         choices=(*campaigns.RULES, campaigns.DEFAULT),
@@ -121,12 +131,19 @@ def _register_key(commands: Commands) -> None:
     create.add_argument("--scope", required=True, action="append", metavar="S", help="may be repeated")
     create.add_argument("--name", help="what it is for; only for you")
     _common(create)
-    listing = group.add("list", _list_keys, "a tenant's keys, without their secrets")
-    listing.add_argument("--tenant", required=True, metavar="T")
+    listing = group.add(
+        "list", _list_keys, "a tenant's keys, without their secrets", examples=["callengine key list --tenant acme"]
+    )
+    listing.add_argument("--tenant", required=True, metavar="T", help="whose keys")
     _common(listing)
-    revoke = group.add("revoke", _revoke_key, "end a key for good; it may work for some seconds more")
+    revoke = group.add(
+        "revoke",
+        _revoke_key,
+        "end a key for good; it may work for some seconds more",
+        examples=["callengine key revoke 5f2c9b1a77de"],
+    )
     revoke.add_argument("prefix", metavar="PREFIX", help="as `key list` shows it: the part between the underscores")
-    config_option(revoke)
+    _common(revoke)
 
 
 def _common(parser: Parser) -> None:
@@ -197,7 +214,7 @@ def _set_tenant(args: argparse.Namespace) -> int:
         name: None if value == campaigns.DEFAULT else value for name, value in given.items() if value is not None
     }
     if not changes:
-        raise Failed("say what to set: --record, --ai-daily-spend, --recordings-days")
+        args.parser.error("say what to set: --record, --ai-daily-spend, --recordings-days")
     with opened(args) as store:
         tenant, numbers = store.accounts.update_tenant(args.name, changes), store.accounts.numbers(args.name)
     _print_tenant(args, tenant, numbers)
@@ -313,5 +330,8 @@ def _revoke_key(args: argparse.Namespace) -> int:
     with opened(args) as store:
         if not store.accounts.revoke_key(prefix):
             raise Failed("there is no such key, or it is revoked already", NOT_FOUND)
-    say("callengine: the key is revoked")
+    if args.json:
+        print_json({"prefix": prefix, "revoked": True})
+    else:
+        say("callengine: the key is revoked")
     return OK

@@ -38,9 +38,27 @@ def register(commands: Commands) -> None:
         ],
     )
     _register_originate(group)
-    show = group.add("show", _show, "one call, with all its fields")
-    events = group.add("events", _events, "what happened to a call, in order")
-    hangup = group.add("hangup", _hangup, "hang a call up; one that waits for a slot is cancelled")
+    show = group.add(
+        "show",
+        _show,
+        "one call, with all its fields",
+        examples=[
+            "callengine call show 01928f0e-7c7a-7d31-a4f3-3a5e5f3f2b10",
+            "callengine call show 01928f0e-7c7a-7d31-a4f3-3a5e5f3f2b10 --json | jq .legs",
+        ],
+    )
+    events = group.add(
+        "events",
+        _events,
+        "what happened to a call, in order",
+        examples=["callengine call events 01928f0e-7c7a-7d31-a4f3-3a5e5f3f2b10"],
+    )
+    hangup = group.add(
+        "hangup",
+        _hangup,
+        "hang a call up; one that waits for a slot is cancelled",
+        examples=["callengine call hangup 01928f0e-7c7a-7d31-a4f3-3a5e5f3f2b10 --cause USER_BUSY"],
+    )
     hangup.add_argument("--cause", help="the FreeSWITCH hangup cause (default: NORMAL_CLEARING)")
     for parser in (show, events, hangup):
         parser.add_argument("id", metavar="ID", help="the call's id")
@@ -108,11 +126,11 @@ def _register_list(group: Commands) -> None:
     )
     add = parser.add_argument
     add("--status", help="dialing, ringing, answered, agent_connected, completed or failed")
-    add("--direction", choices=("outbound", "inbound"))
-    add("--campaign", metavar="ID")
-    add("--lead", metavar="ID")
-    add("--agent", metavar="ID")
-    add("--disposition", metavar="CODE")
+    add("--direction", choices=("outbound", "inbound"), help="only calls of this direction")
+    add("--campaign", metavar="ID", help="only calls of this campaign")
+    add("--lead", metavar="ID", help="only calls to this lead")
+    add("--agent", metavar="ID", help="only calls that this agent was the first to handle")
+    add("--disposition", metavar="CODE", help="only calls with this code")
     add("--dialed-after", metavar="TIME", help="dialled then or later, as in 2026-01-31T09:30:00Z")
     add("--dialed-before", metavar="TIME", help="dialled before then")
     add("--page", type=whole(1), default=1, metavar="N", help="counted from 1")

@@ -6,7 +6,7 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-from callengine.cli.exits import OK, Failed
+from callengine.cli.exits import OK
 from callengine.cli.opened import iso_time, opened
 from callengine.cli.output import listing, print_json, say, table
 from callengine.cli.parser import Commands, Parser, config_option, json_option, whole
@@ -32,9 +32,14 @@ def register(commands: Commands) -> None:
             "callengine campaign list --tenant acme",
         ],
     )
-    create = group.add("create", _create, "make a campaign")
+    create = group.add(
+        "create",
+        _create,
+        "make a campaign",
+        examples=["callengine campaign create spring-2026 --tenant acme --record originated"],
+    )
     create.add_argument("id", metavar="ID", help="the tenant's own: 1 to 128 printable characters")
-    create.add_argument("--tenant", required=True, metavar="T")
+    create.add_argument("--tenant", required=True, metavar="T", help="whose it is")
     _options(create)
     update = group.add(
         "update",
@@ -44,12 +49,14 @@ def register(commands: Commands) -> None:
         "there were. It counts for calls from the next few seconds on.",
         ["callengine campaign update spring-2026 --tenant acme --record never"],
     )
-    update.add_argument("id", metavar="ID")
-    update.add_argument("--tenant", required=True, metavar="T")
+    update.add_argument("id", metavar="ID", help="the campaign's id")
+    update.add_argument("--tenant", required=True, metavar="T", help="whose it is")
     _options(update)
     update.add_argument("--any-disposition", action="store_true", help="clears the list of codes")
-    listed = group.add("list", _list, "a tenant's campaigns, the newest first")
-    listed.add_argument("--tenant", required=True, metavar="T")
+    listed = group.add(
+        "list", _list, "a tenant's campaigns, the newest first", examples=["callengine campaign list --tenant acme"]
+    )
+    listed.add_argument("--tenant", required=True, metavar="T", help="whose it is")
     listed.add_argument("--page", type=whole(1), default=1, metavar="N", help="counted from 1")
     listed.add_argument("--page-size", type=whole(1, 1000), default=100, metavar="N", help="default: 100")
     for command in (create, update, listed):
@@ -82,7 +89,7 @@ def _create(args: argparse.Namespace) -> int:
     from callengine.calls.ids import usable_id
 
     if not usable_id(args.id):
-        raise Failed("the campaign's id must have 1 to 128 printable characters")
+        args.parser.error("the campaign's id must have 1 to 128 printable characters")
     settings = _changes(args)
     name = settings.pop("name", None)
     with opened(args) as store:
@@ -98,10 +105,10 @@ def _update(args: argparse.Namespace) -> int:
     changes = _changes(args)
     if args.any_disposition:
         if args.disposition:
-            raise Failed("--disposition and --any-disposition exclude each other")
+            args.parser.error("--disposition and --any-disposition exclude each other")
         changes["dispositions"] = None
     if not changes:
-        raise Failed("say what to change: --name, --goal, --disposition, --any-disposition, --record")
+        args.parser.error("say what to change: --name, --goal, --disposition, --any-disposition, --record")
     with opened(args) as store:
         campaign = store.edits.update_campaign(store.accounts.tenant(args.tenant).id, args.id, changes)
     if args.json:

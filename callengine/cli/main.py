@@ -18,6 +18,7 @@ from callengine.cli import (
     audit,
     call,
     check_config,
+    completion,
     daemon,
     doctor,
     migrate,
@@ -80,14 +81,13 @@ def build_parser() -> Parser:
     migrate.register(commands)
     replay.register(commands)
     quarantine.register(commands)
+    completion.register(commands)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line ``argv`` (default: the process's own). Returns the exit code; prints, never raises."""
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
-            stream.reconfigure(errors="backslashreplace")
+    _mend_streams()
     # Files say for themselves that they are private; the folders above them that have to be made do not.
     os.umask(os.umask(0o077) | 0o077)
     args = build_parser().parse_args(argv)
@@ -97,11 +97,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         code = _run(args)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # The reader went away, as in `| head`; what is still buffered must not complain again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # the reader went away, as in `| head`
+        _give_up_output()
         return BROKEN_PIPE
+    except OSError as error:
+        _give_up_output()
+        return _complain(FAILED, f"standard output: {error.strerror or error}")
     return code
+
+
+def _mend_streams() -> None:
+    """What is closed (``>&-``) is as if it were /dev/null; what cannot be printed is escaped."""
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))
+        elif mode == "w" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _give_up_output() -> None:
+    """What is still buffered must not complain again at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -119,6 +136,10 @@ def _run(args: argparse.Namespace) -> int:
         return _complain(UNAVAILABLE, str(error))
     except CallengineError as error:
         return _complain(FAILED, str(error))
+    except OSError as error:  # a file or folder that a command was pointed at; what is written to is told in main
+        if error.filename is None:
+            raise
+        return _complain(FAILED, f"{os.fsdecode(error.filename)}: {error.strerror}")
     return code
 
 

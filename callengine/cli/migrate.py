@@ -31,8 +31,9 @@ def register(commands: Commands) -> None:
         "status",
         _status,
         "what is applied and what is still to be; exit code 1 if anything is",
+        examples=["callengine migrate status", "callengine migrate status --json | jq .pending"],
     )
-    run = group.add("run", _run, "apply what is still to be")
+    run = group.add("run", _run, "apply what is still to be", examples=["callengine migrate run"])
     for parser in (status, run):
         _options(parser)
 

@@ -9,13 +9,23 @@ import textwrap
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, Final, NoReturn
 
 from callengine.cli.exits import USAGE
 from callengine.neutral import plain
 
 Handler = Callable[[argparse.Namespace], int]
 """What runs a command; returns the exit code."""
+
+
+PATH_METAVARS: Final = ("PATH", "FILE", "FOLDER")
+"""What help calls the value of an argument that is a path: these may be any bytes."""
+
+
+def _is_utf8(value: object) -> bool:
+    """Whether a value from the command line has no bytes that were no UTF-8 there."""
+    texts = value if isinstance(value, list) else [value]
+    return not any(isinstance(text, str) and any("\ud800" <= c <= "\udfff" for c in text) for text in texts)
 
 
 def _width() -> int:
@@ -54,6 +64,17 @@ class Parser(argparse.ArgumentParser):
             allow_abbrev=False,
             formatter_class=_Help,
         )
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse has it, but it is the command's own help that an unknown option leads to."""
+        parsed, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            parsed.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
+        for action in parsed.parser._actions:
+            if action.metavar not in PATH_METAVARS and not _is_utf8(getattr(parsed, action.dest, None)):
+                name = "/".join(action.option_strings) or action.metavar or action.dest
+                parsed.parser.error(f"argument {name}: is no UTF-8")
+        return parsed
 
     def error(self, message: str) -> NoReturn:
         """One line, and where to read on."""

@@ -48,11 +48,17 @@ def register(commands: Commands) -> None:
         "what is set aside, when and why, and whether it can be tried again",
         "The oldest first. Without its database it lists what lies in files, and says what it could not look at. Dead "
         "letters of webhooks are counted here; `callengine webhook` lists and replays them.",
+        ["callengine quarantine list --kind cdr --since 2026-11-22"],
     )
     listed.add_argument("--kind", choices=KINDS, help="only those of this kind")
     listed.add_argument("--since", type=instant, metavar="TIME", help="from then on: 2026-11-22, 2026-11-22T10:30Z")
     _common(listed)
-    show = group.add("show", _show, "one of them: its bytes as they came; of a recording or a job, what is known of it")
+    show = group.add(
+        "show",
+        _show,
+        "one of them: its bytes as they came; of a recording or a job, what is known of it",
+        examples=["callengine quarantine show event-1795343615301-5f2c9b1a77de | jq ."],
+    )
     show.add_argument("id", metavar="ID", help="as `list` shows it")
     _common(show, "print what `list --json` says of it, not its bytes")
     retry = group.add(
@@ -62,20 +68,22 @@ def register(commands: Commands) -> None:
         "An event or a segment goes to the calls that it is about, also to those that are over; one that is late moves "
         "none backwards. A CDR is read anew, a row is written anew, the file of a recording is looked at anew, and a "
         "job is queued as by `callengine analyze`, which costs money: --kind job wants --yes.",
+        ["callengine quarantine retry event-1795343615301-5f2c9b1a77de", "callengine quarantine retry --kind cdr"],
     )
     retry.add_argument("ids", nargs="*", metavar="ID", help="as `list` shows it; may be repeated")
     retry.add_argument("--kind", choices=KINDS, help="all of this kind")
     retry.add_argument("--all", action="store_true", help="all of them; with --kind, all of that kind")
     retry.add_argument("--yes", action="store_true", help="jobs as well, though they cost money")
-    config_option(retry)
+    _common(retry)
     drop = group.add(
         "drop",
         _drop,
         "delete some of them for good",
         "Their bytes are nowhere else. What is in the database is the calls' own, and is not deleted by this.",
+        ["callengine quarantine drop event-1795343615301-5f2c9b1a77de"],
     )
     drop.add_argument("ids", nargs="+", metavar="ID", help="as `list` shows it; may be repeated")
-    config_option(drop)
+    _common(drop)
 
 
 def _common(parser: Parser, what: str = "print JSON, for programs") -> None:
@@ -193,7 +201,10 @@ def _retry(args: argparse.Namespace) -> int:
         _say_more(seen)
         _say_unseen(seen)
     ids = [entry["id"] for entry in found] if everything else list(dict.fromkeys(args.ids))
-    refused = [why for entry_id in ids if (why := _retry_one(settings, entry_id, alone=len(args.ids) == 1)) is not None]
+    whys = {entry_id: _retry_one(settings, entry_id, alone=len(args.ids) == 1) for entry_id in ids}
+    refused = {entry_id: why for entry_id, why in whys.items() if why is not None}
+    if args.json:
+        print_json({"retried": [one for one in ids if one not in refused], "refused": refused})
     say(f"callengine: {len(ids) - len(refused)} of {len(ids)} are tried again, by the daemon once it runs")
     return FAILED if refused else code
 
@@ -266,16 +277,19 @@ def _warn(settings: Settings, kind: str) -> None:
 
 def _drop(args: argparse.Namespace) -> int:
     settings = load_settings(args)
-    code = OK
+    dropped, refused = [], {}
     for entry_id in dict.fromkeys(args.ids):
         try:
             say(f"callengine: deleted {_drop_one(settings, entry_id)}")
+            dropped.append(entry_id)
         except Failed as error:
             if len(args.ids) == 1:
                 raise
             say(f"callengine: {clean(entry_id)}: {error.message}")
-            code = FAILED
-    return code
+            refused[entry_id] = error.message
+    if args.json:
+        print_json({"deleted": dropped, "refused": refused})
+    return FAILED if refused else OK
 
 
 def _drop_one(settings: Settings, entry_id: str) -> str:

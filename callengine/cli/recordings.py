@@ -40,7 +40,7 @@ def register_below(tenant: Commands) -> None:
             "callengine tenant recordings acme --delete --dry-run",
         ],
     )
-    parser.add_argument("tenant", metavar="NAME")
+    parser.add_argument("tenant", metavar="NAME", help="the tenant's name")
     rule = parser.add_mutually_exclusive_group()
     rule.add_argument("--keep-days", type=whole(1, _MAX_DAYS), metavar="N", help="keep them for so many days")
     rule.add_argument("--keep-for-ever", action="store_true", help="never delete them")

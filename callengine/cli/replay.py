@@ -72,7 +72,7 @@ def _replay(args: argparse.Namespace) -> int:
     translator = _translator(args.config)
     good = True
     for file in args.file:
-        name = "standard input" if file == "-" else file
+        name = "standard input" if file == "-" else clean(file)
         try:
             done = _read(file, name, args.node, translator)
         except OSError as error:

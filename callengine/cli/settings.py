@@ -20,8 +20,12 @@ def load_settings(args: argparse.Namespace) -> Settings:
 
 
 def is_missing(settings: Settings) -> bool:
-    """Whether there is no SQLite file yet."""
+    """Whether there is no SQLite file yet. Raises ``ConfigurationError`` where there can be none."""
+    from callengine.errors import ConfigurationError
+
     file = database_file(settings)
+    if file is not None and file.is_dir():
+        raise ConfigurationError([f"database.url: {file} is a directory; name a file in it"])
     return file is not None and not file.exists()
 
 

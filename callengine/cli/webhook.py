@@ -21,6 +21,7 @@ from callengine.cli.settings import load_settings
 if TYPE_CHECKING:
     from callengine.webhooks.service import Webhooks
 
+_ENDPOINT = "its id, as `webhook list` shows it"
 _STATUSES = ("pending", "delivered", "dead")
 
 
@@ -38,8 +39,13 @@ def register(commands: Commands) -> None:
         ],
     )
     _register_changes(group)
-    _common(group.add("list", _list, "a tenant's endpoints"))
-    deliveries = group.add("deliveries", _deliveries, "what was told, and what could not be told; the newest first")
+    _common(group.add("list", _list, "a tenant's endpoints", examples=["callengine webhook list --tenant acme"]))
+    deliveries = group.add(
+        "deliveries",
+        _deliveries,
+        "what was told, and what could not be told; the newest first",
+        examples=["callengine webhook deliveries --tenant acme --status dead"],
+    )
     deliveries.add_argument("endpoint", metavar="ENDPOINT", nargs="?", help="only those of this endpoint")
     deliveries.add_argument("--status", choices=_STATUSES, help="only those with this status")
     deliveries.add_argument("--event", metavar="NAME", help="only those of this event, as in call.ended")
@@ -53,15 +59,21 @@ def register(commands: Commands) -> None:
         "deliver dead letters again, or one event",
         "Without --event-id: all dead letters of the endpoint, in their order. With it: that event, also where it was "
         "delivered. Under the same ids as before.",
+        ["callengine webhook replay 8f0c5a3e-6b7e-4d0f-9a53-1f6f2b0c9a11 --tenant acme --since 2026-11-22"],
     )
-    replay.add_argument("endpoint", metavar="ENDPOINT")
+    replay.add_argument("endpoint", metavar="ENDPOINT", help=_ENDPOINT)
     replay.add_argument("--event-id", metavar="ID", help="the event, by its webhook-id")
     replay.add_argument(
         "--since", type=instant, metavar="TIME", help="only of events from then on, as in 2026-11-22T00:00:00Z"
     )
     _common(replay)
-    test = group.add("test", _test, "send an event of type webhook.test from this machine, and show what came back")
-    test.add_argument("endpoint", metavar="ENDPOINT")
+    test = group.add(
+        "test",
+        _test,
+        "send an event of type webhook.test from this machine, and show what came back",
+        examples=["callengine webhook test 8f0c5a3e-6b7e-4d0f-9a53-1f6f2b0c9a11 --tenant acme"],
+    )
+    test.add_argument("endpoint", metavar="ENDPOINT", help=_ENDPOINT)
     _common(test)
 
 
@@ -79,20 +91,33 @@ def _register_changes(group: Commands) -> None:
     create.add_argument("--event", action="append", default=[], metavar="NAME", help="may be repeated (default: all)")
     create.add_argument("--description", metavar="TEXT", help="for people")
     _common(create)
-    update = group.add("update", _update, "change an endpoint, or enable it again")
-    update.add_argument("endpoint", metavar="ENDPOINT")
+    update = group.add(
+        "update",
+        _update,
+        "change an endpoint, or enable it again",
+        examples=["callengine webhook update 8f0c5a3e-6b7e-4d0f-9a53-1f6f2b0c9a11 --tenant acme --enabled"],
+    )
+    update.add_argument("endpoint", metavar="ENDPOINT", help=_ENDPOINT)
     update.add_argument("--url", help="where to POST")
     update.add_argument("--event", action="append", metavar="NAME", help="these events, in place of those it gets")
     update.add_argument("--description", metavar="TEXT", help="for people")
     update.add_argument("--enabled", action=argparse.BooleanOptionalAction, help="whether it is told of events")
     _common(update)
-    delete = group.add("delete", _delete, "delete an endpoint, with its log and what waits for it")
-    delete.add_argument("endpoint", metavar="ENDPOINT")
+    delete = group.add(
+        "delete",
+        _delete,
+        "delete an endpoint, with its log and what waits for it",
+        examples=["callengine webhook delete 8f0c5a3e-6b7e-4d0f-9a53-1f6f2b0c9a11 --tenant acme"],
+    )
+    delete.add_argument("endpoint", metavar="ENDPOINT", help=_ENDPOINT)
     _common(delete)
     rotate = group.add(
-        "rotate", _rotate, "a new secret, printed alone on standard output; the old one signs for a while"
+        "rotate",
+        _rotate,
+        "a new secret, printed alone on standard output; the old one signs for a while",
+        examples=["callengine webhook rotate 8f0c5a3e-6b7e-4d0f-9a53-1f6f2b0c9a11 --tenant acme --overlap 3600"],
     )
-    rotate.add_argument("endpoint", metavar="ENDPOINT")
+    rotate.add_argument("endpoint", metavar="ENDPOINT", help=_ENDPOINT)
     rotate.add_argument(
         "--overlap", type=whole(0, 604_800), default=86_400, metavar="SECONDS", help="how long (default: a day)"
     )
@@ -189,7 +214,7 @@ def _update(args: argparse.Namespace) -> int:
     given = {"url": args.url, "events": args.event, "description": args.description, "enabled": args.enabled}
     changes = {name: value for name, value in given.items() if value is not None}
     if not changes:
-        raise Failed("nothing to change: give --url, --event, --description or --enabled")
+        args.parser.error("nothing to change: give --url, --event, --description or --enabled")
     return _one(args, lambda o: _shown(o.webhooks.update(o.tenant_id, args.endpoint.lower(), changes)))
 
 

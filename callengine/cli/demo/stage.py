@@ -50,6 +50,8 @@ def configured_switch(config: Path | None, environ: Mapping[str, str]) -> Switch
     from callengine.config import sources
     from callengine.config.settings import Settings, find_file, load
 
+    if config is not None:
+        load(config, environ)  # what was named on purpose has to be usable, also where the stand-in is watched
     file = find_file(config, environ)
     named = sources.collect(Settings, file, environ).data.get("esl")
     if not isinstance(named, dict) or not named.keys() & {"host", "port"}:
