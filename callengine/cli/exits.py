@@ -24,6 +24,8 @@ exit codes:
   5    doctor: nothing fails, something is doubtful
   70   the daemon gave up over a fault of its own
   78   the settings cannot be used
+  130  interrupted by Ctrl-C
+  141  whoever read the output went away, as in `| head`
 """
 
 

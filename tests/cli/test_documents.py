@@ -18,9 +18,10 @@ def test_commands_page_is_up_to_date() -> None:
 
 
 def shown_commands() -> list[str]:
-    """Every `callengine …` line of the code blocks in the README and in the help's own examples."""
+    """Every `callengine …` line of the code blocks in the README, in the pages and in the help's own examples."""
     found = []
-    for text in ((ROOT / "README.md").read_text(), describe()):
+    pages = [page.read_text() for page in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))]
+    for text in (*pages, describe()):
         for block in re.findall(r"^```\w*\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
             found += re.findall(r"^(?:\$ |sudo |[A-Z_]+=\S+ )*(?:\S*/)?(callengine [a-z].*)$", block, re.MULTILINE)
     return sorted({line for line in found if "·" not in line})  # that is the demo's screen

@@ -1,7 +1,7 @@
 """Every command with the mistakes that its users make: one line that names it, an exit code, no traceback, no secret.
 
-The commands are read off the parser, so that one that is added later is walked too. They run in this process, which makes
-hundreds of mistakes cheap; those that serve for ever, and those whose mistake is in the process itself, have one of their own.
+The commands are read off the parser, so that one that is added later is walked too. They run in this process, which
+makes hundreds of mistakes cheap; where the mistake is in the process itself, it is one of its own.
 """
 
 from __future__ import annotations
