@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -142,16 +142,33 @@ def replay(
     return list(seen.values()), effects
 
 
-def replay_file(path: Path, node: str = "replay", translator: Translator | None = None) -> Replayed:
+def _chunks(
+    file: BufferedReader | gzip.GzipFile, raw: BufferedReader, at: Callable[[int], None] | None
+) -> Iterator[bytes]:
+    read = 0
+    while chunk := file.read1(_CHUNK):
+        read += len(chunk)
+        if at is not None:
+            at(raw.tell() if raw.seekable() else read)
+        yield chunk
+
+
+def replay_file(
+    path: Path, node: str = "replay", translator: Translator | None = None, at: Callable[[int], None] | None = None
+) -> Replayed:
     """Replay one file, as `replay_stream` does; raises OSError for one that cannot be opened."""
     with path.open("rb") as file:
-        return replay_stream(file, str(path), node, translator)
+        return replay_stream(file, str(path), node, translator, at)
 
 
 def replay_stream(
-    raw: BufferedReader, name: str, node: str = "replay", translator: Translator | None = None
+    raw: BufferedReader,
+    name: str,
+    node: str = "replay",
+    translator: Translator | None = None,
+    at: Callable[[int], None] | None = None,
 ) -> Replayed:
-    """Replay an open file or a pipe, also gzipped.
+    """Replay an open file or a pipe, also gzipped; ``at`` is told how many of its bytes are read, packed ones included.
 
     Raises MalformedStream, with its ``name``, for one that is empty or no event stream.
     """
@@ -159,7 +176,7 @@ def replay_stream(
     packed = raw.peek(len(_GZIP))[: len(_GZIP)] == _GZIP
     file = gzip.GzipFile(fileobj=raw) if packed else raw
     try:
-        calls, effects = replay(stream.facts(iter(lambda: file.read1(_CHUNK), b"")), node)
+        calls, effects = replay(stream.facts(_chunks(file, raw, at)), node)
     except MalformedStream as error:
         raise MalformedStream(f"{name}: {error}") from None
     refusals = sum(isinstance(effect, Refused) for effect in effects)

@@ -12,6 +12,7 @@ from callengine.cli.exits import FAILED, NOT_FOUND, OK, USAGE, Failed
 from callengine.cli.opened import existing
 from callengine.cli.output import listing, print_json, say
 from callengine.cli.parser import Commands, config_option, instant, json_option, whole
+from callengine.cli.progress import Progress
 from callengine.cli.settings import load_settings
 
 if TYPE_CHECKING:
@@ -169,7 +170,9 @@ def _queue(store: Store, ids: Sequence[str]) -> int:
     from callengine.store.clock import clock_us
 
     queued = 0
-    for start in range(0, len(ids), _AT_ONCE):
-        some = ids[start : start + _AT_ONCE]
-        queued += store.execute(lambda db, some=some: again(db, some, clock_us()), _TIMEOUT_S)  # type: ignore[misc]
+    with Progress("queueing", "calls") as progress:
+        for start in range(0, len(ids), _AT_ONCE):
+            some = ids[start : start + _AT_ONCE]
+            queued += store.execute(lambda db, some=some: again(db, some, clock_us()), _TIMEOUT_S)  # type: ignore[misc]
+            progress.at(start + len(some), len(ids))
     return queued

@@ -11,6 +11,7 @@ from callengine.cli.exits import FAILED, OK, UNAVAILABLE, Failed
 from callengine.cli.opened import existing
 from callengine.cli.output import clean, print_json, say
 from callengine.cli.parser import Commands, config_option, instant, json_option
+from callengine.cli.progress import Progress
 from callengine.cli.settings import load_settings
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def _audit(args: argparse.Namespace, settings: Settings, store: Store, folders: 
     from callengine.variables import variables_of
 
     try:
-        return Audit(
+        audit = Audit(
             store,
             CdrReader(variables_of(settings.tracking)),
             folders,
@@ -90,7 +91,11 @@ def _audit(args: argparse.Namespace, settings: Settings, store: Store, folders: 
             switchname=settings.cdr.switchname,
             others=not settings.tracking.own_only,
             max_bytes=settings.cdr.max_bytes,
-        ).run()
+        )
+        with Progress("auditing", "records") as progress:
+            for _ in audit.steps():
+                progress.at(audit.found.records)
+        return audit.found
     except OSError as error:
         raise Failed(f"{error.filename}: cannot be read ({error.strerror})", UNAVAILABLE) from None
 

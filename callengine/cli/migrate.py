@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from callengine.cli.exits import FAILED, OK
 from callengine.cli.output import print_json, say
 from callengine.cli.parser import Commands, Parser, config_option, json_option
+from callengine.cli.progress import Progress
 from callengine.cli.settings import is_missing, load_settings
 from callengine.config.places import database_file
 
@@ -60,7 +61,12 @@ def _run(args: argparse.Namespace) -> int:
 
     settings = load_settings(args)
     pending = _look(settings)[1]
-    open_database(settings.database, settings.state.directory).close()
+    with Progress("migrating") as progress:
+        open_database(
+            settings.database,
+            settings.state.directory,
+            begins=lambda name: progress.say_now(f"{name}; a large database takes its time"),
+        ).close()
     if args.json:
         print_json({"database": settings.database.url_without_password, "applied": pending})
     else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from callengine.cli.exits import FAILED, OK
 from callengine.cli.output import clean, say, to_json
 from callengine.cli.parser import Commands, Parser, json_option
+from callengine.cli.progress import Progress
 
 if TYPE_CHECKING:
     from callengine.esl.headers import Translator
@@ -98,9 +99,11 @@ def _read(file: str, name: str, node: str, translator: Translator) -> Replayed:
 
     from callengine.replay import replay_file, replay_stream
 
-    if file == "-":
-        return replay_stream(cast(BufferedReader, sys.stdin.buffer), name, node, translator)
-    return replay_file(Path(file), node, translator)
+    with Progress(f"replaying {name}", "bytes") as progress:
+        if file == "-":
+            return replay_stream(cast(BufferedReader, sys.stdin.buffer), name, node, translator, progress.at)
+        size = Path(file).stat().st_size
+        return replay_file(Path(file), node, translator, lambda read: progress.at(read, size))
 
 
 def _tell(done: Replayed, name: str) -> bool:

@@ -253,10 +253,17 @@ def discard(db: peewee.Database) -> None:
         db.close()
 
 
-def open_database(settings: Settings, state_dir: Path, *, migrate_schema: bool = True) -> Store:
+def open_database(
+    settings: Settings,
+    state_dir: Path,
+    *,
+    migrate_schema: bool = True,
+    begins: Callable[[str], None] | None = None,
+) -> Store:
     """The database of ``settings.database``, its file made if it is missing, its schema brought up to date.
 
-    Blocks, though not the hub. Without ``migrate_schema`` the schema is only checked.
+    Blocks, though not the hub. Without ``migrate_schema`` the schema is only checked. ``begins`` is told the name of
+    each migration before it is applied, in a native thread.
     Raises StoreUnavailable, SchemaTooNew.
     """
     store = Store(settings)
@@ -267,7 +274,7 @@ def open_database(settings: Settings, state_dir: Path, *, migrate_schema: bool =
         lock_file = store.path.with_name(store.path.name + ".migrate-lock")
         if migrate_schema:
             _make_file(store.path)
-    done, error = gevent.get_hub().threadpool.apply(_prepare, (store, lock_file, migrate_schema))
+    done, error = gevent.get_hub().threadpool.apply(_prepare, (store, lock_file, migrate_schema, begins))
     if error is not None:
         raise error
     if done:
@@ -275,14 +282,16 @@ def open_database(settings: Settings, state_dir: Path, *, migrate_schema: bool =
     return store
 
 
-def _prepare(store: Store, lock_file: Path | None, migrate_schema: bool) -> Outcome[list[str]]:
+def _prepare(
+    store: Store, lock_file: Path | None, migrate_schema: bool, begins: Callable[[str], None] | None
+) -> Outcome[list[str]]:
     """In a native thread, like all work on a connection; so it does not log."""
     db = store.connection(readonly=not migrate_schema)
     try:
         if migrate_schema:
             with nullcontext() if lock_file is None else migrate.file_lock(lock_file):
                 db.connect()
-                return migrate.upgrade(db), None
+                return migrate.upgrade(db, begins=begins), None
         db.connect()
         if migrate.pending(db):
             return None, StoreUnavailable("its schema is older than this callengine; run callengine migrate")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Final
@@ -44,8 +44,10 @@ def pending(db: peewee.Database, directory: Path = DIRECTORY) -> list[str]:
     return [name for name in ours if name not in applied]
 
 
-def upgrade(db: peewee.Database, directory: Path = DIRECTORY) -> list[str]:
+def upgrade(db: peewee.Database, directory: Path = DIRECTORY, begins: Callable[[str], None] | None = None) -> list[str]:
     """Applies what is pending, each migration in a transaction of its own. Returns the names.
+
+    ``begins`` is told the name of each before it is applied.
 
     On SQLite the caller holds ``file_lock``. Raises SchemaTooNew, and StoreUnavailable where another holds the lock for
     too long.
@@ -55,7 +57,11 @@ def upgrade(db: peewee.Database, directory: Path = DIRECTORY) -> list[str]:
     with nullcontext() if isinstance(db, peewee.SqliteDatabase) else _advisory_lock(db):
         if not pending(db, directory):
             return []
-        done: list[str] = _runner(db, directory).up()
+        done = []
+        for name in pending(db, directory):
+            if begins is not None:
+                begins(name)
+            done += _runner(db, directory).up(name)
         return done
 
 
