@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from callengine.cli.exits import FAILED, OK
+from callengine.cli.opened import quiet_hub
 from callengine.cli.output import print_json, say
 from callengine.cli.parser import Commands, Parser, config_option, json_option
 from callengine.cli.progress import Progress
@@ -59,6 +60,7 @@ def _status(args: argparse.Namespace) -> int:
 def _run(args: argparse.Namespace) -> int:
     from callengine.store.database import open_database
 
+    quiet_hub()
     settings = load_settings(args)
     pending = _look(settings)[1]
     with Progress("migrating") as progress:

@@ -30,6 +30,14 @@ class Opened(NamedTuple):
     reads: Reads
 
 
+def quiet_hub() -> None:
+    """Ctrl-C ends a command; gevent's hub would print a traceback of it first."""
+    from gevent.hub import Hub
+
+    if KeyboardInterrupt not in Hub.NOT_ERROR:
+        Hub.NOT_ERROR = (*Hub.NOT_ERROR, KeyboardInterrupt)
+
+
 @contextmanager
 def existing(settings: Settings, *, remedy: str = "") -> Iterator[Store]:
     """The database of the settings, which has to be there; ``remedy`` follows where it is not.
@@ -38,6 +46,7 @@ def existing(settings: Settings, *, remedy: str = "") -> Iterator[Store]:
     """
     from callengine.store.database import open_database
 
+    quiet_hub()
     if is_missing(settings):
         raise Failed(f"there is no database yet at {settings.database.url_without_password}{remedy}", UNAVAILABLE)
     store = open_database(settings.database, settings.state.directory, migrate_schema=False)
@@ -59,6 +68,7 @@ def opened(args: argparse.Namespace, *, make: bool = False) -> Iterator[Opened]:
     from callengine.store.edits import Edits
     from callengine.store.reads import Reads
 
+    quiet_hub()
     settings = load_settings(args)
     where = settings.database.url_without_password
     is_new = is_missing(settings)

@@ -413,6 +413,23 @@ def test_ctrl_c(place: Path, words: list[str]) -> None:
             assert process.wait(20) == INTERRUPTED
 
 
+@pytest.mark.parametrize("name", ["tenant list", "migrate status", "migrate run", "webhook list", "analyze"])
+def test_ctrl_c_while_the_database_says_nothing(place: Path, name: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"postgresql://u:{SECRET}@127.0.0.1:{silent.getsockname()[1]}/x"
+        environ = environment(place / "state", CALLENGINE_DATABASE__URL=url)
+        with subprocess.Popen(
+            command(*least(name)), env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as process:
+            silent.settimeout(30)
+            asked, _ = silent.accept()
+            with asked:
+                asked.recv(1)
+                process.send_signal(signal.SIGINT)
+                out, err = process.communicate(timeout=30)
+            assert (process.returncode, out, err) == (INTERRUPTED, b"", b"")
+
+
 def test_every_command_has_words_for_each_argument() -> None:
     """Help is complete: no argument without a line, no command without a description."""
     for name, parser in COMMANDS.items():
