@@ -390,7 +390,9 @@ def test_a_pipe_that_breaks(place: Path) -> None:
     assert (done.returncode, done.stderr) == (BROKEN_PIPE, b"")
 
 
-@pytest.mark.parametrize("words", [["call", "list"], ["call", "originate", "--to", "1"], ["replay", "-"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["call", "list"], ["call", "originate", "--to", "1"], ["replay", "/dev/null/x", "-"]], ids=" ".join
+)
 def test_ctrl_c(place: Path, words: list[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
@@ -398,6 +400,7 @@ def test_ctrl_c(place: Path, words: list[str]) -> None:
         with subprocess.Popen(
             command(*words), env=environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:
+            assert process.stderr is not None
             if words[0] == "call":
                 silent.settimeout(30)
                 asked, _ = silent.accept()
@@ -406,9 +409,9 @@ def test_ctrl_c(place: Path, words: list[str]) -> None:
                     process.send_signal(signal.SIGINT)
                     process.wait(20)
             else:
-                time.sleep(3)
+                assert b"cannot be read" in process.stderr.readline()  # then it reads what we never write
+                time.sleep(0.5)
                 process.send_signal(signal.SIGINT)
-            assert process.stderr is not None
             assert process.stderr.read() == b""
             assert process.wait(20) == INTERRUPTED
 
