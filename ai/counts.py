@@ -59,6 +59,11 @@ class Counts:
             "callengine_analyses_oldest_seconds", "How long the oldest that could go on has waited.", self._oldest_s
         )
 
+    @property
+    def waiting(self) -> int:
+        """Analyses of ended calls that are not done, as they were last counted."""
+        return sum(number for number, _ in self._waiting.values())
+
     def saw(self, waiting: Mapping[str, tuple[int, int]], now_us: int) -> None:
         """What ``store.analyses.waiting`` found."""
         self._waiting, self._now_us = waiting, now_us

@@ -13,12 +13,13 @@ from callengine.api.campaigns import add_campaign_routes, add_lead_routes
 from callengine.api.cdr import add_cdr_route
 from callengine.api.control import add_order_routes, add_originate_route, add_recording_routes
 from callengine.api.frame import Frame
+from callengine.api.front import add_front
 from callengine.api.paths import EncodedSlashes
 from callengine.api.recordings import add_recording_file_route
 from callengine.api.rest import add_rest
 from callengine.api.services import Services
 from callengine.api.stream import add_stream_route
-from callengine.api.system import add_pages, add_system_routes
+from callengine.api.system import add_key_route, add_pages, add_system_routes
 from callengine.api.webhooks import add_delivery_routes, add_endpoint_routes
 
 log = logging.getLogger("callengine.api")
@@ -38,6 +39,7 @@ def create_blueprint(services: Services) -> Blueprint:
     """
     blueprint = Blueprint("callengine", __name__)
     frame = Frame(services, blueprint)
+    add_key_route(frame)
     add_call_routes(frame)
     add_list_routes(frame)
     add_analysis_routes(frame)
@@ -53,6 +55,7 @@ def create_blueprint(services: Services) -> Blueprint:
     add_stream_route(frame)
     add_system_routes(frame)
     add_pages(frame)
+    add_front(frame)
     add_rest(frame)
 
     def on_error(error: Exception) -> Response:

@@ -1,7 +1,4 @@
-"""The pages for people: a front page, and the OpenAPI document as one static page.
-
-Neither runs a script or loads anything.
-"""
+"""The OpenAPI document as a page for people: static, it runs no script and loads nothing."""
 
 from __future__ import annotations
 
@@ -10,8 +7,6 @@ import hashlib
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
-
-from callengine import __version__
 
 _STYLE = """
 :root { color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }
@@ -35,22 +30,6 @@ def _page(title: str, body: str) -> str:
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(title)}</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>{body}</body></html>\n'
-    )
-
-
-def front_page() -> str:
-    """What this is, and where to go."""
-    links = (
-        ("docs", "the API's operations"),
-        ("openapi.json", "the same for programs"),
-        ("livez", "whether the process answers"),
-        ("readyz", "whether it can do its work"),
-    )
-    items = "".join(f'<li><a href="{path}">/{path}</a>: {text}</li>' for path, text in links)
-    return _page(
-        "callengine",
-        f"<h1>callengine {escape(__version__)}</h1><p>Tracks the calls of a FreeSWITCH, and places them."
-        f" The calls themselves are read with an API key, under <code>/v1</code>.</p><ul>{items}</ul>",
     )
 
 

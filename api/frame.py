@@ -55,7 +55,7 @@ class Frame:
         method: str,
         rule: str,
         *,
-        scope: str,
+        scope: str | None,
         answer: type[BaseModel],
         status: int = 200,
         headers: Sequence[str] = (),
@@ -63,7 +63,7 @@ class Frame:
         topic: str = "calls",
         media: str = specs.JSON,
     ) -> Callable[[View], View]:
-        """Adds a view for ``method`` on ``rule``, for keys with ``scope``.
+        """Adds a view for ``method`` on ``rule``, for keys with ``scope``; None: for every key.
 
         What the view takes it says by annotated parameters named ``query``, ``headers`` and ``json``; it also gets
         ``tenant_id`` and the path's ids, all by name. Its docstring describes the operation.
@@ -73,7 +73,8 @@ class Frame:
             body = typing.get_type_hints(view).get("json")
             more = (413, 415) if body is not None else ()
             answers = Answers(status, answer, headers=headers, faults=sorted({*_ALWAYS, *faults, *more}), media=media)
-            validated = self.spec.validate(resp=answers, tags=[tag(topic)], security={specs.BEARER: [scope]})(view)
+            security = {specs.BEARER: [] if scope is None else [scope]}
+            validated = self.spec.validate(resp=answers, tags=[tag(topic)], security=security)(view)
 
             @functools.wraps(view)
             def guarded(**ids: str) -> Any:

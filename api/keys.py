@@ -42,8 +42,11 @@ class Gate:
         self._known: OrderedDict[bytes, tuple[ApiKey, float]] = OrderedDict()
         self._lock = threading.Lock()
 
-    def admit(self, authorization: str | None, address: str, scope: str) -> ApiKey:
-        """The key that ``Authorization`` names, if it has ``scope``; raises ``Refusal`` (401, 403, 429)."""
+    def admit(self, authorization: str | None, address: str, scope: str | None) -> ApiKey:
+        """The key that ``Authorization`` names, if it has ``scope``; None: whatever it has.
+
+        Raises ``Refusal`` (401, 403, 429).
+        """
         presented = bearer(authorization)
         if presented is None:
             raise unauthorized()
@@ -51,7 +54,7 @@ class Gate:
         if key is None:
             self.guessed(address)
             raise unauthorized()
-        if scope not in key.scopes:
+        if scope is not None and scope not in key.scopes:
             raise Refusal(403, "missing-scope", f"this key lacks the scope {scope}", extra={"scope": scope})
         return key
 

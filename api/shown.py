@@ -238,6 +238,13 @@ class LeadList(Listed):
     data: list[LeadShown]
 
 
+class KeyShown(Shown):
+    """The key that was presented."""
+
+    id: str
+    scopes: list[str] = Field(examples=[["calls:read", "calls:write"]])
+
+
 class Ready(Shown):
     """How each part is doing that the process depends on."""
 

@@ -7,18 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import ipaddress
-from typing import Any
 
 import orjson
 from flask import Response, request
 
 from callengine.api.brake import Patience
-from callengine.api.docs import PAGE_HEADERS, front_page
 from callengine.api.explorer import add_explorer
 from callengine.api.frame import Frame, answer
 from callengine.api.keys import bearer, same_secret, unauthorized
 from callengine.api.problems import Refusal
-from callengine.api.shown import Ready
+from callengine.api.shown import KeyShown, Ready
 from callengine.api.spec import JSON, Answers, document
 from callengine.errors import StoreError
 
@@ -96,19 +94,27 @@ def add_system_routes(frame: Frame) -> None:
         return Response(services.metrics(), content_type=METRICS_TYPE)
 
 
+def add_key_route(frame: Frame) -> None:
+    """``GET /v1/key``: what the page asks before it offers what the key does not allow."""
+
+    @frame.route("GET", "/v1/key", scope=None, answer=KeyShown, topic="service")
+    def get_key(tenant_id: str) -> Response:
+        """See what the key may do
+
+        For a key of whatever scope."""
+        key = frame.gate.find(bearer(request.headers.get("Authorization")) or "")
+        if key is None:  # revoked since it was let in, a moment ago
+            raise unauthorized()
+        return answer({"id": key.id, "scopes": sorted(key.scopes)})
+
+
 def add_pages(frame: Frame) -> None:
-    """``/openapi.json``, ``/docs`` and ``/``; to be called once all operations are declared."""
+    """``/openapi.json`` and ``/docs``; to be called once all operations are declared."""
     described = document(frame.spec)
     rendered = orjson.dumps(described)
-    front = front_page()
-
-    def page(body: str) -> Response:
-        return Response(body, content_type="text/html; charset=utf-8", headers=PAGE_HEADERS)
 
     def openapi() -> Response:
         return Response(rendered, content_type=JSON)
 
-    views: dict[str, Any] = {"/openapi.json": openapi, "/": lambda: page(front)}
-    for rule, view in views.items():
-        frame.blueprint.add_url_rule(rule, endpoint=rule.strip("/").partition(".")[0] or "front", view_func=view)
+    frame.blueprint.add_url_rule("/openapi.json", endpoint="openapi", view_func=openapi)
     add_explorer(frame, described)

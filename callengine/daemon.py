@@ -22,13 +22,13 @@ from gevent.event import Event
 from callengine.api.blueprint import create_app
 from callengine.api.server import ApiServer
 from callengine.api.services import Readiness, Services
-from callengine.calls.view import iso
 from callengine.cdr.service import Cdrs
 from callengine.config.settings import Settings
 from callengine.disks import Disks
 from callengine.engine import Engine, Storage
 from callengine.errors import ConfigurationError, StoreError
 from callengine.followup import Archive, FollowUp
+from callengine.health import readiness
 from callengine.logs import set_up_logging, withhold
 from callengine.metrics import Metrics
 from callengine.notify import Notifier
@@ -118,7 +118,7 @@ def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
         keys=accounts,
         edits=Edits(writer, reads),
         control=control,
-        readiness=lambda: _readiness(engine, writer),
+        readiness=lambda: readiness(engine, writer, followup, retries, feed),
         metrics=metrics.render,
         data_as_of=lambda: engine.data_as_of,
         recordings=archive.serving,
@@ -365,20 +365,6 @@ def _freeze() -> None:
     """What lives as long as the process need not be looked at by every collection."""
     gc.collect()
     gc.freeze()
-
-
-def _readiness(engine: Engine, writer: Writer) -> Readiness:
-    parts = {
-        "switch": engine.link.state.value,
-        "waiting_for": engine.waiting_for or "nothing",
-        "database": writer.reason or "ok",
-        "data_as_of": iso(engine.data_as_of) or "",
-        "rows_waiting": str(writer.depth),
-        "events_waiting": str(len(engine.intake)),
-        "spool": engine.spool.status,
-        "spool_bytes": str(engine.spool.bytes),
-    }
-    return Readiness(engine.ready and writer.reason is None, parts)
 
 
 def _keep_watching_the_hub(metrics: Metrics) -> None:

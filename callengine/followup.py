@@ -87,6 +87,7 @@ class FollowUp:
         self._deliver(store, writer, archive, metrics)
         self.keeper: Keeper | None = None
         self.analyst: Analyst | None = None
+        self.analyses: Counts | None = None
         self._sdk: Sdk | None = None
         if not settings.recordings.directories:
             return
@@ -114,6 +115,7 @@ class FollowUp:
             writer, store, archive.folders, settings, node=self._node, metrics=metrics, bucket=archive.bucket
         )
         if settings.ai.enabled:
+            self.analyses = Counts(metrics)
             self._sdk = load(settings.ai.sdk, settings.ai.api_key.get_secret_value(), settings.ai.base_url)
             self.analyst = Analyst(
                 writer,
@@ -121,7 +123,7 @@ class FollowUp:
                 self._sdk,
                 settings.ai,
                 RecordingFiles(archive.folders, archive.bucket),
-                Counts(metrics),
+                self.analyses,
                 node=self._node,
                 holder=engine.holder.name,
                 on_span=on_span,

@@ -125,6 +125,11 @@ class Retries:
             lambda: float(quarantine.lost),
         )
 
+    @property
+    def set_aside(self) -> int:
+        """How much is set aside now, of all kinds, as it was last counted."""
+        return sum(self._counts.values())
+
     # -- what the database refuses -----------------------------------------------------------------------------------
 
     def refused(self, rows: Refused, error: str) -> None:
