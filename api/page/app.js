@@ -62,6 +62,7 @@ class App {
 
   showSignIn(words = "", text = "") {
     this.leave();
+    this.routed = true;
     for (const id of ["nav", "link", "sign-out"]) byId(id).hidden = true;
     byId("banner").hidden = true;
     document.title = "callengine: sign in";
@@ -109,7 +110,9 @@ class App {
       this.leave();
       this.view = new View(this);
       this.view.mount(main, match.slice(1), params);
-      this.focusHeading();
+      // A page that was just loaded is begun at its top.
+      if (this.routed) this.focusHeading();
+      this.routed = true;
       return;
     }
     location.replace("#/");

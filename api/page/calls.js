@@ -123,8 +123,10 @@ export class CallsView {
     this.params = new URLSearchParams(params);
     for (const [name, { input }] of Object.entries(this.fields)) {
       const value = params.get(name) ?? (name === "day" ? today() : "");
-      if (input.value !== value && document.activeElement !== input) input.value = value;
+      // Who is typing goes on typing; an address from elsewhere changes every field.
+      if (input.value !== value && !(this.typed && document.activeElement === input)) input.value = value;
     }
+    this.typed = false;
     const day = this.params.get("day") ?? today();
     const title = day === today() ? "Calls of today" : day === "" ? "All calls" : `Calls of ${day}`;
     setText(this.heading, title);
@@ -140,6 +142,7 @@ export class CallsView {
         const value = input.value.trim();
         if (name === "day" ? value !== today() : value !== "") params.set(name, value);
       }
+      this.typed = true;
       this.#go(params);
     }, slowly ? TYPED_MS : 0);
   }
@@ -312,15 +315,22 @@ function updateRow(element, call) {
   parts.way.dataset.way = inbound ? "in" : "out";
   setText(parts.name, name ?? "");
   setText(parts.number, number);
-  setText(parts.rang, span(call.ring_duration_s));
-  setText(parts.talked, span(call.talk_duration_s));
   const cause = call.hangup_cause ?? call.failure_reason;
-  setText(parts.cause, cause === null ? "–" : readable(cause));
-  setText(parts.agent, call.agent_id ?? "–");
-  setText(parts.disposition, call.disposition ?? "–");
+  put(parts.rang, call.ring_duration_s === null ? null : span(call.ring_duration_s));
+  put(parts.talked, call.talk_duration_s === null ? null : span(call.talk_duration_s));
+  put(parts.cause, cause === null ? null : readable(cause));
+  put(parts.agent, call.agent_id);
+  put(parts.disposition, call.disposition);
   const marks = [];
   if (call.has_recording) marks.push(el("span", { class: "mark" }, "Recording"));
   if (call.ai_summary !== null) marks.push(el("span", { class: "mark" }, "Summary"));
   if (call.notes) marks.push(el("span", { class: "mark" }, "Notes"));
   parts.has.replaceChildren(...(marks.length ? marks : ["–"]));
+  parts.has.parentNode.classList.toggle("blank", !marks.length);
+}
+
+/** A value, or a dash that small screens leave out. */
+function put(part, value) {
+  setText(part, value ?? "–");
+  part.parentNode.classList.toggle("blank", value === null);
 }

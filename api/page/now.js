@@ -7,14 +7,19 @@ import { farEnd, LIVE, plural, readable, span, statusWord } from "./words.js";
 
 const ROWS = 100;
 
+const byId = (a, b) => (a.id < b.id ? 1 : -1);
+
+// By the title of their column; `first` is the order in which one would look at it first.
 const SORTS = {
-  began: { title: "In all", compare: (a, b) => b.began - a.began || (a.id < b.id ? 1 : -1) },
-  since: { title: "In this state", compare: (a, b) => (a.since ?? 0) - (b.since ?? 0) || (a.id < b.id ? 1 : -1) },
+  began: { title: "In all", first: "ascending", compare: (a, b) => b.began - a.began || byId(a, b) },
+  since: { title: "In this state", first: "descending", compare: (a, b) => (b.since ?? 0) - (a.since ?? 0) || byId(a, b) },
   agent: {
     title: "Agent",
-    compare: (a, b) => (a.agent_id ?? "\uffff").localeCompare(b.agent_id ?? "\uffff") || b.began - a.began,
+    first: "ascending",
+    compare: (a, b) => (a.agent_id ?? "\uffff").localeCompare(b.agent_id ?? "\uffff") || byId(a, b),
   },
 };
+const OTHER = { ascending: "descending", descending: "ascending" };
 
 function searched(call) {
   call.words ??= [
@@ -37,6 +42,7 @@ export class NowView {
     this.status = null;
     this.text = "";
     this.sort = "began";
+    this.order = SORTS.began.first;
     this.most = ROWS;
     this.paused = false;
     this.drawn = -1;
@@ -57,7 +63,7 @@ export class NowView {
     this.pause = el(
       "button",
       { type: "button", "aria-pressed": "false", on: { click: () => this.#pause() } },
-      "Hold still",
+      "Pause the list",
     );
     this.empty = el("div", { class: "empty", hidden: true });
     this.more = el("button", { type: "button", hidden: true, on: { click: () => this.#more() } });
@@ -108,13 +114,17 @@ export class NowView {
   }
 
   #sorter(name) {
-    return el("button", { type: "button", on: { click: () => this.#changed({ sort: name }) } }, SORTS[name].title);
+    return el("button", { type: "button", on: { click: () => this.#sortBy(name) } }, SORTS[name].title);
+  }
+
+  /** The same column again turns the order. */
+  #sortBy(name) {
+    this.#changed({ sort: name, order: name === this.sort ? OTHER[this.order] : SORTS[name].first });
   }
 
   #markSort() {
-    const order = { since: "ascending", began: "descending", agent: "ascending" };
     for (const [name, head] of Object.entries(this.heads)) {
-      if (name === this.sort) head.setAttribute("aria-sort", order[name]);
+      if (name === this.sort) head.setAttribute("aria-sort", this.order);
       else head.removeAttribute("aria-sort");
     }
   }
@@ -166,7 +176,7 @@ export class NowView {
     this.tick();
   }
 
-  /** Held still, the calls stay where they are; what is told of them goes on. */
+  /** Paused, the calls stay where they are; what is told of them goes on. */
   #found(book) {
     if (this.paused && this.held !== null) {
       this.held = this.held.map((call) => book.calls.get(call.id) ?? { ...call, over: true });
@@ -178,7 +188,8 @@ export class NowView {
       if (this.text && !searched(call).includes(this.text)) continue;
       found.push(call);
     }
-    found.sort(SORTS[this.sort].compare);
+    const { compare } = SORTS[this.sort];
+    found.sort(this.order === "ascending" ? compare : (a, b) => compare(b, a));
     if (this.paused) this.held = found;
     return found;
   }

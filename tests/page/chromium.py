@@ -1,7 +1,7 @@
 """A headless Chromium, driven over a pipe by the Chrome DevTools Protocol: no driver, no port, no package for it.
 
-Messages are JSON with a NUL behind each (``--remote-debugging-pipe``); the browser reads from descriptor 3 and writes to 4.
-https://chromedevtools.github.io/devtools-protocol/ has the methods.
+Messages are JSON with a NUL behind each (``--remote-debugging-pipe``); the browser reads from descriptor 3, and writes
+to 4. https://chromedevtools.github.io/devtools-protocol/ has the methods.
 """
 
 from __future__ import annotations
@@ -61,6 +61,7 @@ class Browser:
         self.events: list[dict[str, Any]] = []
         """What the browser told unasked, the oldest first."""
         descriptor = theirs.fileno()
+        os.set_blocking(descriptor, True)  # gevent's are not, and the browser gives up then
 
         def in_place() -> None:
             copy = os.dup2(descriptor, 64)  # 3 or 4 may be what it is
@@ -207,7 +208,12 @@ class Page:
 
     def press(self, key: str) -> None:
         """A key: ``Enter``, ``Tab``, ``Space``, ``Delete``."""
-        codes: Mapping[str, tuple[int, str]] = {"Enter": (13, "\r"), "Tab": (9, ""), "Space": (32, " "), "Delete": (46, "")}
+        codes: Mapping[str, tuple[int, str]] = {
+            "Enter": (13, "\r"),
+            "Tab": (9, ""),
+            "Space": (32, " "),
+            "Delete": (46, ""),
+        }
         code, text = codes[key]
         more = {"text": text} if text else {}
         name = " " if key == "Space" else key

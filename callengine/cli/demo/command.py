@@ -31,8 +31,8 @@ def register(commands: Commands) -> None:
         _demo,
         "live calls in this terminal, on a stand-in switch",
         "Starts a stand-in switch (it speaks the event socket as FreeSWITCH does, but is none), the daemon on a "
-        "SQLite database in a temporary folder, and a stream of varied calls; shows them live, and the URL, a key "
-        "and a curl line to read them with. Some calls are recorded; their recordings are analysed by a stand-in for "
+        "SQLite database in a temporary folder, and a stream of varied calls; shows them live, and the URL of the "
+        "page, a key for it and a curl line. Some calls are recorded; their recordings are analysed by a stand-in for "
         "Gemini, which understands nothing and says so, and a webhook receiver is told of each step. Ctrl-C ends it "
         "and leaves nothing behind.\n\n"
         "With GEMINI_API_KEY in the environment the real Gemini analyses them instead, for half a dollar at most, as "
@@ -135,7 +135,7 @@ def header(stage: Stage) -> list[Line]:
     curl = f"curl -s -H 'Authorization: Bearer {stage.key}' '{stage.url}/v1"
     lines = [
         Line(f"callengine demo · {' · '.join(_parts(stage))} · Ctrl-C ends it", 0),
-        Line(f"URL  {stage.url}{_beside(stage)}", 3),
+        Line(f"Page {stage.url}/ · open it, paste the key{_beside(stage)}", 3),
         Line(f"Key  {stage.key}", 4),
         Line(f"{curl}/calls?page_size=3'", 1),
     ]
