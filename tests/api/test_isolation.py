@@ -108,7 +108,7 @@ def test_nothing_of_alices_is_seen_or_changed_by_bob(house: House) -> None:
         if not operation.is_open:
             try_operation(house, operation, ids)
             walked += 1
-    assert walked == 37
+    assert walked == 38
     bobs_own = ask(house, house.other_key, "POST", "/v1/calls", BODIES["originate"])
     other = orjson.loads(bobs_own[1])["id"]
     target = {"to": {"type": "call", "call_id": ids["call_id"]}}

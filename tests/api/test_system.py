@@ -129,9 +129,8 @@ def test_without_a_token_metrics_are_for_this_machine_only(world: World) -> None
         assert response.status_code == 401
 
 
-@pytest.mark.parametrize("path", ["/", "/docs/plain"])
-def test_pages_load_nothing_and_run_nothing(client: FlaskClient, path: str) -> None:
-    response = client.get(path)
+def test_the_plain_docs_load_nothing_and_run_nothing(client: FlaskClient) -> None:
+    response = client.get("/docs/plain")
     assert response.status_code == 200
     policy = response.headers["Content-Security-Policy"]
     assert policy.startswith("default-src 'none'; style-src 'sha256-")
@@ -140,9 +139,20 @@ def test_pages_load_nothing_and_run_nothing(client: FlaskClient, path: str) -> N
     assert "style=" not in response.text
 
 
+def test_a_key_is_told_what_it_may_do(world: World, client: FlaskClient) -> None:
+    headers = world.key("writes-webhooks", ALICE, "webhooks:write", "calls:read")
+    response = client.get("/v1/key", headers=headers)
+    assert (response.status_code, response.json) == (
+        200,
+        {"id": "writes-webhooks", "scopes": ["calls:read", "webhooks:write"]},
+    )
+    assert client.get("/v1/key").status_code == 401
+    assert client.get("/v1/key", headers={"Authorization": "Bearer wrong"}).status_code == 401
+
+
 def test_every_answer_says_that_it_is_not_to_be_kept_or_sniffed(ask: Ask) -> None:
     for line in (
-        "GET /",
+        "GET /docs/plain",
         "GET /livez",
         "GET /v1/calls",
         "GET /v1/calls/x",

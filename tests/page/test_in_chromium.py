@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from tests.chaos.databases import locked
 from tests.page.callers import NAMES, STUNG
 from tests.page.chromium import Browser, Page
 from tests.page.conftest import House, sign_in
+from tests.page.test_files import FOLDER
 
 ROW = "document.querySelector('.live tbody tr:has(a[href$=\"{}\"])')"
 STATE = ROW + "?.querySelector('.status').textContent"
@@ -28,6 +30,12 @@ def go(page: Page, hash_: str) -> None:
     page.js(f"location.hash = {json.dumps(hash_)}")
 
 
+def loaded_again(page: Page) -> None:
+    page.js("window.before = true")
+    page.call("Page.reload")
+    page.until("window.before === undefined")
+
+
 def open_call(page: Page, call_id: str) -> None:
     go(page, f"#/calls/{call_id}")
     page.until("document.querySelector('.timeline li')")
@@ -37,8 +45,7 @@ def open_call(page: Page, call_id: str) -> None:
 def recorded(house: House) -> str:
     """A call that was recorded and analysed."""
     talk = {"variables": {"standin_talk_s": "7", "standin_ring_s": "0.5"}, "campaign_id": "spring"}
-    if not house.daemon.ask("GET", "/v1/campaigns")["total"]:
-        house.daemon.ask("POST", "/v1/campaigns", {"id": "spring", "dispositions": ["SOLD", "LATER"]})
+    house.daemon.ask("POST", "/v1/campaigns", {"id": "spring", "dispositions": ["SOLD", "LATER"]})
     call = house.call("203", **talk)
     house.until(lambda: house.shown(call)["analysis_status"] == "completed", 60)
     return call
@@ -73,7 +80,7 @@ def test_signing_in_says_what_is_wrong_with_a_key(house: House, browser: Browser
 def test_a_tab_that_is_loaded_again_is_still_signed_in(signed_in: Page) -> None:
     go(signed_in, "#/health")
     signed_in.until("document.querySelector('h1').textContent === 'Health'")
-    signed_in.call("Page.reload")
+    loaded_again(signed_in)
     signed_in.until("document.querySelector('.verdict')?.textContent.includes('All is well')")
 
 
@@ -261,6 +268,17 @@ def test_the_summary_shows_the_words_that_bear_it(recorded: str, signed_in: Page
     )
 
 
+def test_health_has_words_for_all_that_the_engine_tells(house: House, signed_in: Page) -> None:
+    parts = house.daemon.ask("GET", "/readyz")["parts"]
+    source = (FOLDER / "health.js").read_text()
+    assert set(re.findall(r'part: "([a-z_]+)"', source)) - {"stream", "received", "lag", "live"} <= set(parts)
+    go(signed_in, "#/health")
+    signed_in.until("document.querySelector('.verdict').dataset.light === 'good'")
+    titles = signed_in.js("[...document.querySelectorAll('.health tbody th')].map((th) => th.textContent)")
+    assert {"Event socket", "Database", "Events waiting", "Webhooks waiting", "Analyses waiting", "Lag"} <= set(titles)
+    assert not any(part.replace("_", " ") in titles for part in parts)  # those would be shown without words
+
+
 def test_unknown_calls_and_views_are_said(signed_in: Page) -> None:
     go(signed_in, "#/calls/0199a2b4-0000-7000-8000-000000000000")
     signed_in.until("document.querySelector('.fault')?.textContent.includes('no such call')")
@@ -271,7 +289,7 @@ def test_unknown_calls_and_views_are_said(signed_in: Page) -> None:
 def test_by_the_keyboard_alone(house: House, signed_in: Page) -> None:
     call = house.call("201", variables={"standin_ring_s": "0.2"})
     signed_in.until(ROW.format(call))
-    signed_in.call("Page.reload")
+    loaded_again(signed_in)
     signed_in.until("document.querySelector('.live tbody tr')")
     signed_in.press("Tab")
     assert signed_in.js("document.activeElement.id") == "skip"
@@ -301,7 +319,7 @@ def test_nothing_is_wider_than_a_small_screen(house: House, browser: Browser, re
     call = house.call("201", campaign_id="a-campaign-with-a-rather-long-name-" * 3, variables={"standin_ring_s": "0.2"})
     too_wide = (
         f"[...document.querySelectorAll('body *')].filter((e) => e.getBoundingClientRect().right > {width}"
-        " && !e.closest('pre, .unseen, thead, .lanename') && !e.parentElement.matches('td, tbody th, td *, tbody th *'))"
+        " && !e.closest('pre, .unseen, thead, .lanename, td *, tbody th *'))"
         f".map((e) => e.outerHTML.slice(0, 80)).concat(document.documentElement.scrollWidth > {width} ? ['all'] : [])"
     )
     page.open(house.url + "/")
