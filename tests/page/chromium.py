@@ -13,7 +13,7 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -57,6 +57,7 @@ class Browser:
         self._socket = ours
         self._rest = b""
         self._number = 0
+        self._contexts: list[str] = []
         self._answers: dict[int, dict[str, Any]] = {}
         self.events: list[dict[str, Any]] = []
         """What the browser told unasked, the oldest first."""
@@ -96,10 +97,18 @@ class Browser:
 
     def page(self, width: int = 1280, height: int = 800, *, dark: bool = False, phone: bool = False) -> Page:
         """A new tab in a context of its own: it shares no storage with others."""
-        context = self.call("Target.createBrowserContext")["browserContextId"]
+        context = str(self.call("Target.createBrowserContext")["browserContextId"])
+        self._contexts.append(context)
         target = self.call("Target.createTarget", url="about:blank", browserContextId=context)["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         return Page(self, session, width, height, dark=dark, phone=phone)
+
+    def close_pages(self) -> None:
+        """Closes all tabs, and forgets what the browser told of them."""
+        for context in self._contexts:
+            self.call("Target.disposeBrowserContext", browserContextId=context)
+        self._contexts.clear()
+        self.events.clear()
 
     def call(self, method: str, session: str | None = None, /, **params: Any) -> dict[str, Any]:
         """One command, and what it answers. Raises ``BrowserError``."""
@@ -257,6 +266,3 @@ class Page:
             for event in self.browser.events
             if event.get("sessionId") == self.session and event["method"] == "Network.requestWillBeSent"
         ]
-
-
-Made = Callable[..., Page]

@@ -111,9 +111,16 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
 
 
 @pytest.fixture(scope="module")
-def browser(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+def whole_browser(house: House, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     with Browser(tmp_path_factory.mktemp("chromium")) as made:
         yield made
+
+
+@pytest.fixture
+def browser(whole_browser: Browser) -> Iterator[Browser]:
+    """Without a tab; those of a test are closed after it, since each goes on reading and drawing."""
+    yield whole_browser
+    whole_browser.close_pages()
 
 
 @pytest.fixture
