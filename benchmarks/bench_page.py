@@ -35,6 +35,10 @@ _RING_S: Final = 4.0
 _TICK_S: Final = 1 / os.sysconf("SC_CLK_TCK")
 _SETTLED_S: Final = 15.0
 _LOOK_S: Final = 1.0
+_COUNT_FRAMES: Final = (
+    "window.frames_asked = 0; const asked = window.requestAnimationFrame;"
+    "window.requestAnimationFrame = (draw) => { window.frames_asked += 1; return asked(draw); };"
+)
 _CONFIGURATION: Final = """
 [esl]
 host = "{host}"
@@ -142,6 +146,7 @@ def main(argv: list[str]) -> int:
         stack.callback(calls.over.set)
         browser = stack.enter_context(Browser(folder))
         page = browser.page()
+        page.call("Page.addScriptToEvaluateOnNewDocument", source=_COUNT_FRAMES)
         page.open(f"{daemon.url}/{options.view}")
         page.until("document.querySelector('#key')")
         page.type("#key", daemon.key)
@@ -159,16 +164,19 @@ def main(argv: list[str]) -> int:
 def measure(options: argparse.Namespace, browser: Browser, page: Page, daemon: Daemon) -> None:
     """Prints the figures."""
     before, sent, began = cost(browser), daemon.metrics()["callengine_stream_events"], time.monotonic()
+    frames = page.js("frames_asked")
     seen = []
     for _ in range(max(1, int(options.seconds / _LOOK_S))):
         time.sleep(_LOOK_S)
         value = page.js("document.querySelector('#live-count').textContent.replace(/\\D/g, '')")
         seen.append(int(value or 0))
     took_s = time.monotonic() - began
+    frames = page.js("frames_asked") - frames
     after, now = cost(browser), daemon.metrics()
     live = sum(value for name, value in now.items() if name.startswith("callengine_live_calls"))
     print(f"live calls on the page: {min(seen)} to {max(seen)} (the daemon has {live:.0f})")
-    print(f"changes a second: {(now['callengine_stream_events'] - sent) / took_s:.0f}")
+    changes = (now["callengine_stream_events"] - sent) / took_s
+    print(f"changes a second: {changes:.0f}, drawn {frames / took_s:.1f} times a second")
     share, own = (100 * (b - a) / took_s for a, b in zip(before[:2], after[:2], strict=True))
     print(f"CPU: {share:.1f} % of a core in all of Chromium, {own:.1f} % in the page's process, over {took_s:.0f} s")
     print(

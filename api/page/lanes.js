@@ -120,8 +120,7 @@ function legend(lanes) {
     { "aria-hidden": "true" },
     Object.entries(KINDS)
       .filter(([kind]) => used.has(kind))
-      .map(([kind, word]) => [el("span", { class: `key ${kind}` }), word])
-      .flat(),
+      .map(([kind, word]) => el("span", { class: "keyed" }, el("span", { class: `key ${kind}` }), word)),
   );
 }
 
@@ -130,6 +129,11 @@ function caption(call, seconds) {
   if (call.ring_duration_s !== null) words.push(`rang for ${span(call.ring_duration_s)}`);
   if (call.talk_duration_s !== null) words.push(`talked for ${span(call.talk_duration_s)}`);
   return words.join(", ");
+}
+
+function relative(seconds) {
+  const text = Math.abs(seconds).toFixed(1);
+  return `${seconds < 0 && text !== "0.0" ? "−" : "+"}${text} s`;
 }
 
 /** What happened, in order. */
@@ -145,7 +149,7 @@ export function timeline(call, events) {
       const at = ms(event.time);
       // Our clock and the switch's are two: what lies between a stamp of each is nobody's to say.
       const ours = event.source === "clock";
-      const after = at !== null && began !== null && !ours ? `+${((at - began) / 1000).toFixed(1)} s` : "";
+      const after = at !== null && began !== null && !ours ? relative((at - began) / 1000) : "";
       const on = event.leg === null || event.leg === call.fs_uuid ? null : (known.get(event.leg) ?? "another channel");
       return el(
         "li",

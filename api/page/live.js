@@ -12,7 +12,7 @@ const REMEMBERED_MS = 60_000;
 /** What the list of live calls shows of one. The rest of a call is not kept. */
 function slim(call) {
   const times = ["queued_time", "dial_time", "ring_time", "answer_time", "agent_connect_time", "end_time"];
-  const [queued, dialed, rang, answered, connected] = times.map((name) => (call[name] ? Date.parse(call[name]) : null));
+  const [queued, dialed, rang, answered, connected, ended] = times.map((name) => (call[name] ? Date.parse(call[name]) : null));
   const since = { dialing: dialed ?? queued, ringing: rang, answered, agent_connected: connected };
   return {
     id: call.id,
@@ -29,6 +29,7 @@ function slim(call) {
     hangup_cause: call.hangup_cause ?? call.failure_reason,
     began: dialed ?? queued ?? 0,
     since: since[call.status] ?? dialed ?? queued,
+    ended,
     over: !isLive(call),
     overAt: 0,
     words: null,

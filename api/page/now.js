@@ -296,8 +296,9 @@ function updateRow(element, call) {
   if (parts.call === call) return;
   parts.call = call;
   const { name, number } = farEnd(call);
-  const ended = call.hangup_cause ? `${statusWord(call.status)}: ${readable(call.hangup_cause)}` : null;
-  setText(parts.state, (call.over && ended) || statusWord(call.status));
+  // Of a call that nobody answered one wants to know why.
+  const why = call.status === "failed" && call.hangup_cause ? `: ${readable(call.hangup_cause)}` : "";
+  setText(parts.state, statusWord(call.status) + why);
   parts.state.dataset.status = call.status;
   element.classList.toggle("over", call.over);
   setText(parts.name, name ?? "");
@@ -305,7 +306,12 @@ function updateRow(element, call) {
   const inbound = call.direction === "inbound";
   setText(parts.way, inbound ? "in" : "out");
   parts.way.dataset.way = inbound ? "in" : "out";
+  if (call.over) {
+    setText(parts.since, "–");
+    setText(parts.began, call.ended && call.began ? span((call.ended - call.began) / 1000) : "–");
+  }
   setText(parts.agent, call.agent_id ?? "–");
+  parts.agent.parentNode.classList.toggle("blank", call.agent_id === null);
   setText(parts.queue, call.queue ?? "–");
   setText(parts.campaign, call.campaign_id ?? "–");
 }
