@@ -79,6 +79,11 @@ class Calls(threading.Thread):
             time.sleep(0.02)
         client.close()
 
+    def stop(self) -> None:
+        """Has it place no more."""
+        self.over.set()
+        self.join(30)
+
 
 def processes(root: int) -> list[int]:
     """A process and all that descend from it."""
@@ -143,7 +148,7 @@ def main(argv: list[str]) -> int:
         stack.callback(daemon.stop)
         calls = Calls(switch, rate, life_s)
         calls.start()
-        stack.callback(calls.over.set)
+        stack.callback(calls.stop)
         browser = stack.enter_context(Browser(folder))
         page = browser.page()
         page.call("Page.addScriptToEvaluateOnNewDocument", source=_COUNT_FRAMES)
