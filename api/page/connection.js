@@ -138,10 +138,17 @@ export class Connection {
       const since = this.lostAt ? ` What you see is as of ${when(new Date(this.lostAt).toISOString())}.` : "";
       return `${this.words === "Connecting" ? "Connecting again" : this.words}: this page is not live.${since}`;
     }
-    if (this.ready === false && "waiting_for" in this.parts) {
-      return `callengine waits for ${this.parts.waiting_for}: calls that go on there are not seen at the moment.`;
+    if (this.waitsFor()) {
+      return `callengine waits for ${this.waitsFor()}: what happens on the switch is not seen at the moment.`;
     }
     return null;
+  }
+
+  /** What has to come before calls are seen; empty: nothing. */
+  waitsFor() {
+    if (this.ready !== false) return "";
+    const what = this.parts.waiting_for ?? "nothing";
+    return what === "nothing" ? "the connection to the switch" : what;
   }
 
   /** The word beside the light. */

@@ -24,7 +24,7 @@ const ROWS = [
     part: "switch",
     title: "Event socket",
     says: (parts) => STATES[parts.switch] ?? parts.switch,
-    bad: (parts) => parts.switch !== "ready" && parts.switch !== "not held by this process",
+    bad: isCut,
     means: "The connection to FreeSWITCH that everything is told by",
   },
   {
@@ -36,8 +36,8 @@ const ROWS = [
   {
     part: "waiting_for",
     title: "Waits for",
-    says: (parts) => parts.waiting_for,
-    bad: (parts) => parts.waiting_for !== "nothing",
+    says: (parts) => (parts.waiting_for === "nothing" && isCut(parts) ? "the event socket" : parts.waiting_for),
+    bad: (parts) => parts.waiting_for !== "nothing" || isCut(parts),
     means: "What has to come before calls are tracked again",
   },
   {
@@ -123,6 +123,11 @@ const ROWS = [
   },
 ];
 const SHOWN = new Set([...ROWS.map((one) => one.part), "spool_bytes"]);
+
+/** Of a process that has no switch to be connected to that is not said. */
+function isCut(parts) {
+  return parts.switch !== "ready" && parts.switch !== "not held by this process";
+}
 
 function behindS(parts) {
   return Math.max(0, (nowMs() - Date.parse(parts.data_as_of)) / 1000);

@@ -208,7 +208,7 @@ export class NowView {
     this.empty.hidden = found > 0;
     if (found > 0) return;
     const kind = !book.loaded ? "reading" : counts.total > 0 ? "filtered" : "none";
-    const waits = this.app.connection.ready === false ? this.app.connection.parts.waiting_for : "";
+    const waits = this.app.connection.waitsFor();
     if (this.emptyKind === `${kind} ${waits}`) return;
     this.emptyKind = `${kind} ${waits}`;
     if (kind === "reading") this.empty.replaceChildren(el("p", {}, "Reading the calls…"));

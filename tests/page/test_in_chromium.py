@@ -390,3 +390,13 @@ def test_a_key_that_is_revoked_meanwhile_ends_it_in_words(house: House, browser:
     house.daemon.command("key", "revoke", key.rsplit("_", 1)[0])
     page.until("document.querySelector('#key-fault')?.textContent.includes('not known')", 60)
     assert page.js("sessionStorage.length") == 0
+
+
+def test_the_switch_away_is_said(house: House, signed_in: Page) -> None:
+    """The last one: the calls end with it."""
+    house.switch.stop()
+    banner = "document.querySelector('#banner')"
+    signed_in.until(f"!{banner}.hidden && {banner}.textContent.includes('waits for the connection to the switch')", 40)
+    go(signed_in, "#/health")
+    row = "[...document.querySelectorAll('.health tbody tr')].find((r) => r.textContent.startsWith('Event socket'))"
+    signed_in.until(f"{row}?.textContent.includes('not connected') && {row}.querySelector('[data-light=bad]')")
