@@ -242,7 +242,7 @@ function quiet() {
 /** For who has just installed it. */
 function first(waits) {
   const connection = waits
-    ? ["callengine still waits for ", foreign(waits), ": ", el("a", { href: "#/health" }, "Health"), " says more."]
+    ? ["callengine still waits for ", foreign(waits), ": ", el("a", { href: "#/health" }, "Health"), " says more, callengine doctor what to do."]
     : ["callengine is connected to the switch, and sees every call on it from now on."];
   return [
     el("h2", {}, "No call yet"),
