@@ -2,7 +2,7 @@
 # make test    everything that has to hold: check, then the tests, two rooms at a time
 # make check   style, types, and whether a dependency is known to be vulnerable
 # make audit   the last of these alone
-# make bench   the measurements in benchmarks/
+# make bench   the measurements in benchmarks/, into build/bench; `python benchmarks/keep.py` keeps them in docs/
 # make docs    the pages of docs/ as a site, in build/site
 # make lock    requirements.lock anew, from pyproject.toml
 # make clean   what these commands left behind
