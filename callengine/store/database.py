@@ -102,6 +102,9 @@ class Store:
             "idle_in_transaction_session_timeout": "60s",
             "default_transaction_read_only": "on" if readonly else "off",
         }
+        if readonly:
+            # A page and its total are of one moment, also where they take more than one statement.
+            options["default_transaction_isolation"] = "repeatable\\ read"
         return Postgres(self.settings.url.get_secret_value(), options)
 
     def sql(self, text: str) -> str:

@@ -19,7 +19,7 @@ from callengine.calls.call import Call
 from callengine.calls.facts import Source
 from callengine.calls.leg import Note
 from callengine.calls.record import CallRecord
-from callengine.store import rows, schema, sql
+from callengine.store import counted, rows, schema, sql
 from callengine.store.database import Store
 from callengine.store.entities import Campaign, Lead, campaign_from
 
@@ -95,6 +95,8 @@ class Reads:
         ``filters``: ``campaign_id``, ``lead_id``, ``agent_id``, ``status``, ``direction``, ``disposition`` (equal to),
         ``dialed_after_us`` (from then on) and ``dialed_before_us`` (before it).
         """
+        if counted.is_counted(filters):
+            return self._store.run(lambda db: self._counted(db, tenant_id, filters, page, page_size), self._timeout_s)
         where, values = self._where(tenant_id, filters)
         text = self._store.sql(
             f"WITH total AS (SELECT count(*) AS n FROM call WHERE {where}),"
@@ -110,6 +112,27 @@ class Reads:
             return [rows.record_from(row[1:]) for row in found if row[1] is not None], found[0][0]
 
         return self._store.run(read, self._timeout_s)
+
+    def _counted(
+        self, db: peewee.Database, tenant_id: str, filters: Mapping[str, str | int], page: int, page_size: int
+    ) -> tuple[list[CallRecord], int]:
+        """The same by way of the counters."""
+        with db.transaction():
+            place = counted.place(db, self._pack(tenant_id), filters, _offset(page, page_size))
+            if place.skip >= place.total:
+                return [], place.total
+            where, values = self._where(tenant_id, filters)
+            if "status" in filters:
+                where += " AND NOT live"
+            if place.before_us is not None:
+                where += f" AND {self._dialled.before}"
+                values.append(place.before_us)
+            text = self._store.sql(
+                f"WITH page AS (SELECT id FROM call WHERE {where} ORDER BY {self._dialled.order} LIMIT ? OFFSET ?)"
+                f" SELECT {self._columns} FROM page JOIN call ON call.id = page.id ORDER BY {self._dialled.order}"
+            )
+            found = sql.query(db, text, (*values, page_size, place.skip)).fetchall()
+        return [rows.record_from(row) for row in found], place.total
 
     def _where(self, tenant_id: str, filters: Mapping[str, str | int]) -> tuple[str, list[Any]]:
         parts, values = ["tenant_id = ?"], [self._pack(tenant_id)]

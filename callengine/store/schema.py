@@ -173,6 +173,25 @@ class Call(_Model):
     files = peewee.TextField(null=True)
 
 
+class CallCount(_Model):
+    """How many calls a campaign has of a time, status and disposition; the database keeps it (migration 0004).
+
+    ``bucket`` is the dial time divided by ``span`` (s); ``status`` is ``live`` of all calls that are; no disposition is
+    an empty one.
+    """
+
+    tenant_id = IdField()
+    campaign_id = peewee.TextField()
+    span = peewee.BigIntegerField()
+    bucket = peewee.BigIntegerField()
+    status = peewee.TextField()
+    disposition = peewee.TextField()
+    n = peewee.BigIntegerField()
+
+    class Meta:
+        primary_key = peewee.CompositeKey("tenant_id", "campaign_id", "span", "bucket", "status", "disposition")
+
+
 class CallEvent(_Model):
     """One entry of a call's timeline; ``n`` counts from 1 in the order in which we learned of it."""
 
@@ -380,6 +399,7 @@ MODELS: Final = (
     Campaign,
     Lead,
     Call,
+    CallCount,
     CallEvent,
     Outbox,
     Recording,
