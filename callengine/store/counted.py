@@ -1,8 +1,8 @@
 """A page far into a campaign, and its exact total, from the counters that the database keeps (migration 0004).
 
 The days tell the total and in which day a page begins, the ten minutes of that day where in it; from there it is a
-short way through an index. What is counted: calls by campaign, dial time, status (all that are live have the same) and
-disposition.
+short way through an index. Counted are calls that are over, by campaign, dial time, status and disposition; what is
+live is few, and counted each time.
 """
 
 # ruff: noqa: S608  what is pasted into SQL here are our own constants; values are always parameters
@@ -18,7 +18,6 @@ from callengine.store import schema, sql
 
 SPANS: Final = (600, 86_400)
 """In seconds: what is counted together."""
-LIVE: Final = "live"
 NOT_DIALLED_US: Final = schema.MAX_INT
 """Calls without a dial time come first, as if they were dialled at the end of time."""
 OVER: Final = frozenset({"completed", "failed"})
@@ -86,11 +85,38 @@ def _buckets(
     last: int = schema.MAX_INT,
 ) -> list[tuple[int, int]]:
     """Buckets and how many calls are in each, the newest first."""
+    found = _over(db, tenant_id, filters, span, first, last)
+    if "status" in filters:
+        return sorted(found.items(), reverse=True)
+    for bucket, n in _live(db, tenant_id, filters, span, first, last):
+        found[bucket] = found.get(bucket, 0) + n
+    return sorted(found.items(), reverse=True)
+
+
+def _over(
+    db: peewee.Database, tenant_id: Any, filters: Mapping[str, str | int], span: int, first: int, last: int
+) -> dict[int, int]:
     where = ["tenant_id = ?", "campaign_id = ?", "span = ?", "bucket BETWEEN ? AND ?"]
     values = [tenant_id, filters["campaign_id"], span, first, last]
     for name in ("status", "disposition"):
         if name in filters:
             where.append(f"{name} = ?")
             values.append(filters[name])
-    text = f"SELECT bucket, sum(n) FROM call_count WHERE {' AND '.join(where)} GROUP BY bucket ORDER BY bucket DESC"
-    return [(bucket, int(n)) for bucket, n in sql.run(db, text, values).fetchall()]
+    text = f"SELECT bucket, sum(n) FROM call_count WHERE {' AND '.join(where)} GROUP BY bucket"
+    return {bucket: int(n) for bucket, n in sql.run(db, text, values).fetchall()}
+
+
+def _live(
+    db: peewee.Database, tenant_id: Any, filters: Mapping[str, str | int], span: int, first: int, last: int
+) -> Iterable[tuple[int, int]]:
+    dialled = f"coalesce(dial_us, {NOT_DIALLED_US})"
+    where = ["tenant_id = ?", "campaign_id = ?", "live"]
+    values = [tenant_id, filters["campaign_id"]]
+    if "disposition" in filters:
+        where.append("disposition = ?")
+        values.append(filters["disposition"])
+    text = (
+        f"SELECT {dialled} / {span * _US}, count(*) FROM call /*call_live_of_campaign*/ WHERE {' AND '.join(where)}"
+        " GROUP BY 1"
+    )
+    return ((bucket, n) for bucket, n in sql.run(db, text, values).fetchall() if first <= bucket <= last)

@@ -174,10 +174,9 @@ class Call(_Model):
 
 
 class CallCount(_Model):
-    """How many calls a campaign has of a time, status and disposition; the database keeps it (migration 0004).
+    """How many calls of a campaign are over, by time, status and disposition; the database keeps it (migration 0004).
 
-    ``bucket`` is the dial time divided by ``span`` (s); ``status`` is ``live`` of all calls that are; no disposition is
-    an empty one.
+    ``bucket`` is the dial time divided by ``span`` (s); no disposition is an empty one.
     """
 
     tenant_id = IdField()

@@ -30,8 +30,8 @@ def _counted_by_hand(db: peewee.Database) -> list[tuple[Any, ...]]:
     for span in counted.SPANS:
         text = (
             f"SELECT tenant_id, campaign_id, {span}, coalesce(dial_us, {schema.MAX_INT}) / {span * 1_000_000},"
-            " CASE WHEN live THEN 'live' ELSE status END, coalesce(disposition, ''), count(*)"
-            " FROM call WHERE campaign_id IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6"
+            " status, coalesce(disposition, ''), count(*)"
+            " FROM call WHERE campaign_id IS NOT NULL AND NOT live GROUP BY 1, 2, 3, 4, 5, 6"
         )
         found += [tuple(map(str, row)) for row in sql.query(db, text).fetchall()]
     return sorted(found)
@@ -61,15 +61,16 @@ class _Random:
             return
         at = dice.randrange(len(self.calls))
         call = self.calls[at]
-        what = dice.choice(("ring", "end", "answer", "edit", "move", "delete", "dial", "side"))
+        what = dice.choice(("ring", "end", "end", "answer", "edit", "move", "delete", "dial", "side", "reopen"))
         if what == "edit":
             self._writer.flush(10)
             self._edits.edit_call(call.tenant_id, call.id, {"disposition": dice.choice(_CODES)})
         elif what == "delete":
             self._run("DELETE FROM call WHERE id = ?", call)
             self.calls.pop(at)
-        elif what in ("move", "dial"):
-            name, value = ("campaign_id", dice.choice((None, "autumn"))) if what == "move" else ("dial_us", T0 + at)
+        elif what in ("move", "dial", "reopen"):
+            values = {"move": ("campaign_id", dice.choice((None, "autumn"))), "dial": ("dial_us", T0 + at)}
+            name, value = values.get(what, ("live", True))
             self._run(f"UPDATE call SET {name} = ? WHERE id = ?", call, value)
         elif what == "side":
             self._run("UPDATE call SET ai_summary = ? WHERE id = ?", call, "said")
@@ -173,7 +174,7 @@ def test_what_was_there_before_is_counted_by_the_migration(store: Store, writer:
             for name in ("more", "less", "anew"):
                 sql.query(db, f"DROP TRIGGER call_counted_{name}")
         sql.query(db, "DROP TABLE call_count")
-        for index in ("call_of_status", "call_of_disposition"):
+        for index in ("call_of_status", "call_of_disposition", "call_live_of_campaign"):
             sql.query(db, f"DROP INDEX {index}")
         sql.query(db, "DELETE FROM schema_migration WHERE name = '0004_counters'")
 

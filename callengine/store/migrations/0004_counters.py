@@ -1,7 +1,7 @@
-"""How many calls a campaign has, by their dial time, status and disposition; kept by triggers.
+"""How many calls of a campaign are over, by their dial time, status and disposition; kept by triggers.
 
 Triggers, so that whoever writes of calls keeps them, in the same transaction: the engine, who sets a disposition, who
-deletes. All that are live count as one status, so that a call is counted twice in its life, not at each of its steps.
+deletes. What is live is not counted, so that a call is counted once in its life, not at each of its steps.
 """
 
 # ruff: noqa: S608  what is pasted into SQL here are our own constants
@@ -30,9 +30,10 @@ _TABLE = """
     ) {clustered}
 """
 _POSTGRES_ROOM = "ALTER TABLE call_count SET (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02)"
-# Of calls that are over, so that a live one moves in no index at its steps.
+# A live call changes in none of them at its steps.
 _INDEXES = (
     "CREATE INDEX call_of_status ON call (tenant_id, campaign_id, status, {newest}) WHERE NOT live",
+    "CREATE INDEX call_live_of_campaign ON call (tenant_id, campaign_id, {newest}) WHERE live",
     """
     CREATE INDEX call_of_disposition ON call (tenant_id, campaign_id, disposition, {newest})
         WHERE disposition IS NOT NULL
@@ -45,33 +46,33 @@ def _key(row: str, span: int | None) -> str:
     """The key under which a row is counted. ``span`` None: that of a row ``s``."""
     seconds, us = ("s.span", "(s.span * 1000000)") if span is None else (span, span * 1_000_000)
     bucket = f"coalesce({row}dial_us, {counted.NOT_DIALLED_US}) / {us}"
-    status = f"CASE WHEN {row}live THEN '{counted.LIVE}' ELSE {row}status END"
-    return f"{row}tenant_id, {row}campaign_id, {seconds}, {bucket}, {status}, coalesce({row}disposition, '')"
+    return f"{row}tenant_id, {row}campaign_id, {seconds}, {bucket}, {row}status, coalesce({row}disposition, '')"
 
 
 def _more(span: int) -> str:
     return f"""
-        INSERT INTO call_count ({_COUNTED}, n) SELECT {_key("NEW.", span)}, 1 WHERE NEW.campaign_id IS NOT NULL
+        INSERT INTO call_count ({_COUNTED}, n) SELECT {_key("NEW.", span)}, 1
+            WHERE NEW.campaign_id IS NOT NULL AND NOT NEW.live
             ON CONFLICT ({_COUNTED}) DO UPDATE SET n = n + 1;
     """
 
 
 def _less(span: int) -> str:
     return f"""
-        UPDATE call_count SET n = n - 1 WHERE ({_COUNTED}) = ({_key("OLD.", span)});
+        UPDATE call_count SET n = n - 1 WHERE NOT OLD.live AND ({_COUNTED}) = ({_key("OLD.", span)});
     """
 
 
 _COLUMNS = ("tenant_id", "campaign_id", "dial_us", "live", "status", "disposition")
 _MORE = "".join(map(_more, counted.SPANS))
 _LESS = "".join(map(_less, counted.SPANS))
-_CHANGED = " OR ".join(f"OLD.{name} IS NOT NEW.{name}" for name in _COLUMNS if name != "status")
+_CHANGED = " OR ".join(f"OLD.{name} IS NOT NEW.{name}" for name in _COLUMNS)
 _SQLITE = (
-    f"CREATE TRIGGER call_counted_more AFTER INSERT ON call BEGIN {_MORE} END",
-    f"CREATE TRIGGER call_counted_less AFTER DELETE ON call BEGIN {_LESS} END",
+    f"CREATE TRIGGER call_counted_more AFTER INSERT ON call WHEN NOT NEW.live BEGIN {_MORE} END",
+    f"CREATE TRIGGER call_counted_less AFTER DELETE ON call WHEN NOT OLD.live BEGIN {_LESS} END",
     f"""
     CREATE TRIGGER call_counted_anew AFTER UPDATE OF {", ".join(_COLUMNS)} ON call
-        WHEN {_CHANGED} OR NOT NEW.live AND OLD.status IS NOT NEW.status BEGIN {_LESS} {_MORE} END
+        WHEN NOT (OLD.live AND NEW.live) AND ({_CHANGED}) BEGIN {_LESS} {_MORE} END
     """,
 )
 
@@ -84,19 +85,20 @@ _POSTGRES_FUNCTION = f"""
         IF TG_OP = 'INSERT' THEN
             INSERT INTO call_count AS c ({_COUNTED}, n)
                 SELECT {_key("r.", None)}, count(*) FROM after_it r, (VALUES {_SPANS}) AS s (span)
-                WHERE r.campaign_id IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
+                WHERE r.campaign_id IS NOT NULL AND NOT r.live GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
                 ON CONFLICT ({_COUNTED}) DO UPDATE SET n = c.n + excluded.n;
         ELSIF TG_OP = 'DELETE' THEN
             INSERT INTO call_count AS c ({_COUNTED}, n)
                 SELECT {_key("r.", None)}, -count(*) FROM before_it r, (VALUES {_SPANS}) AS s (span)
-                WHERE r.campaign_id IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
+                WHERE r.campaign_id IS NOT NULL AND NOT r.live GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6
                 ON CONFLICT ({_COUNTED}) DO UPDATE SET n = c.n + excluded.n;
         ELSE
             INSERT INTO call_count AS c ({_COUNTED}, n)
                 SELECT {_key("r.", None)}, sum(r.d)
                 FROM (SELECT -1 AS d, o.* FROM before_it o UNION ALL SELECT 1, n.* FROM after_it n) r,
                     (VALUES {_SPANS}) AS s (span)
-                WHERE r.campaign_id IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6 HAVING sum(r.d) <> 0 ORDER BY 1, 2, 3, 4, 5, 6
+                WHERE r.campaign_id IS NOT NULL AND NOT r.live
+                GROUP BY 1, 2, 3, 4, 5, 6 HAVING sum(r.d) <> 0 ORDER BY 1, 2, 3, 4, 5, 6
                 ON CONFLICT ({_COUNTED}) DO UPDATE SET n = c.n + excluded.n;
         END IF;
         RETURN NULL;
@@ -124,7 +126,7 @@ def up(migrator: Any, db: peewee.Database) -> None:
         sql.query(
             db,
             f"INSERT INTO call_count ({_COUNTED}, n) SELECT {_key('', span)}, count(*) FROM call"
-            " WHERE campaign_id IS NOT NULL GROUP BY 1, 2, 3, 4, 5, 6",
+            " WHERE campaign_id IS NOT NULL AND NOT live GROUP BY 1, 2, 3, 4, 5, 6",
         )
     for statement in _INDEXES:
         sql.query(db, statement.format(**types))
