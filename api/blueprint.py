@@ -8,7 +8,7 @@ from flask import Blueprint, Flask, Response, request
 
 from callengine.api import problems
 from callengine.api.analyses import add_analysis_routes
-from callengine.api.calls import add_call_routes, add_list_routes
+from callengine.api.calls import add_call_routes, add_list_routes, shown
 from callengine.api.campaigns import add_campaign_routes, add_lead_routes
 from callengine.api.cdr import add_cdr_route
 from callengine.api.control import add_order_routes, add_originate_route, add_recording_routes
@@ -18,6 +18,7 @@ from callengine.api.paths import EncodedSlashes
 from callengine.api.recordings import add_recording_file_route
 from callengine.api.rest import add_rest
 from callengine.api.services import Services
+from callengine.api.short import ShortWay
 from callengine.api.stream import add_stream_route
 from callengine.api.system import add_key_route, add_pages, add_system_routes
 from callengine.api.webhooks import add_delivery_routes, add_endpoint_routes
@@ -37,6 +38,10 @@ def create_blueprint(services: Services) -> Blueprint:
 
     Links are made with ``http.public_url``, which has to include the prefix that the blueprint is mounted at.
     """
+    return _framed(services).blueprint
+
+
+def _framed(services: Services) -> Frame:
     blueprint = Blueprint("callengine", __name__)
     frame = Frame(services, blueprint)
     add_key_route(frame)
@@ -63,7 +68,7 @@ def create_blueprint(services: Services) -> Blueprint:
 
     blueprint.register_error_handler(Exception, on_error)
     blueprint.after_request(_with_headers)
-    return blueprint
+    return frame
 
 
 def create_app(services: Services) -> Flask:
@@ -71,10 +76,23 @@ def create_app(services: Services) -> Flask:
     app = Flask("callengine", static_folder=None)
     # A path with a slash too many is another address, not one to be redirected.
     app.url_map.merge_slashes = False
-    app.register_blueprint(create_blueprint(services))
+    frame = _framed(services)
+    app.register_blueprint(frame.blueprint)
     app.register_error_handler(Exception, lambda error: _with_headers(_answer_error(error, services)))
-    app.wsgi_app = EncodedSlashes(app.wsgi_app)  # type: ignore[method-assign]
+    app.wsgi_app = ShortWay(  # type: ignore[method-assign]
+        EncodedSlashes(app.wsgi_app),
+        frame.gate,
+        services.reads,
+        lambda record: shown(services, record),
+        lambda error: _told(error, services),
+        _HEADERS,
+    )
     return app
+
+
+def _told(error: Exception, services: Services) -> Response | None:
+    problem = problems.problem_of(error, services.data_as_of())
+    return None if problem is None else _with_headers(problem.response())
 
 
 def _answer_error(error: Exception, services: Services) -> Response:

@@ -75,6 +75,10 @@ class Gate:
                     self._known.popitem(last=False)
         return key
 
+    def known(self, presented: str) -> ApiKey | None:
+        """The key of that text, if it was found a moment ago; the database is not asked."""
+        return self._seen(_digest(presented), self._now(), KNOWN_S) if len(presented) <= MAX_KEY_LENGTH else None
+
     def remembered(self, presented: str) -> ApiKey | None:
         """The key of that text, if the database had it within the last hour when it was last asked for it."""
         return self._seen(_digest(presented), self._now(), REMEMBERED_S)
