@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from flask import Response, request
@@ -73,11 +74,10 @@ def add_list_routes(frame: Frame) -> None:
 
     def page_of(
         tenant_id: str, query: CampaignCallsQuery, filters: dict[str, str | int]
-    ) -> tuple[list[dict[str, Any]], int]:
+    ) -> tuple[Sequence[dict[str, Any]], int]:
         if _cannot_match(query):
             return [], 0
-        records, total = reads.calls(tenant_id, filters, query.page, query.page_size)
-        return [shown(services, record) for record in records], total
+        return reads.calls(tenant_id, filters, query.page, query.page_size, lambda record: shown(services, record))
 
     @frame.route("GET", "/v1/calls", scope="calls:read", answer=CallList, headers=("Link",))
     def list_calls(tenant_id: str, query: CallsQuery) -> Response:

@@ -11,13 +11,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from callengine.calls.leg import Note
 from callengine.calls.record import CallRecord
 from callengine.config.settings import Settings
+
+T = TypeVar("T")
 
 
 class Idempotency(NamedTuple):
@@ -79,9 +81,14 @@ class Reads(Protocol):
     def call(self, tenant_id: str, call_id: str) -> CallRecord | None: ...
 
     def calls(
-        self, tenant_id: str, filters: Mapping[str, str | int], page: int, page_size: int
-    ) -> tuple[Sequence[CallRecord], int]:
-        """By dial time descending (null first), then id descending.
+        self,
+        tenant_id: str,
+        filters: Mapping[str, str | int],
+        page: int,
+        page_size: int,
+        shown: Callable[[CallRecord], T],
+    ) -> tuple[Sequence[T], int]:
+        """By dial time descending (null first), then id descending. ``shown`` makes of each what is returned.
 
         ``filters`` has any of ``campaign_id``, ``lead_id``, ``agent_id``, ``status``, ``direction``, ``disposition``
         (all: equal to), ``dialed_after_us`` (dial_us >= it) and ``dialed_before_us`` (dial_us < it).

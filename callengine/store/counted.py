@@ -45,6 +45,13 @@ def is_counted(filters: Mapping[str, str | int]) -> bool:
     )
 
 
+def index_for(filters: Mapping[str, str | int]) -> str:
+    """The index that has what these filters leave in its order, or, with both, nearly so."""
+    if "disposition" in filters:
+        return "call_of_disposition"
+    return "call_of_status" if "status" in filters else "call_of_campaign"
+
+
 def place(db: peewee.Database, tenant_id: Any, filters: Mapping[str, str | int], offset: int) -> Place:
     """Where the page with that offset begins. ``tenant_id`` as the driver wants it; in a transaction of one moment."""
     minutes, day = SPANS

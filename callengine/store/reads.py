@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Collection, Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 import peewee
@@ -25,6 +25,8 @@ from callengine.store.entities import Campaign, Lead, campaign_from
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 _UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 _EQUAL: Final = ("campaign_id", "lead_id", "agent_id", "status", "direction", "disposition")
 _LIVE_STATUSES: Final = frozenset({"dialing", "ringing", "answered", "agent_connected"})
@@ -37,6 +39,10 @@ _RESTART_TIMEOUT_S: Final = 60.0
 def is_uuid(text: str) -> bool:
     """Whether ``text`` can be an id of ours at all: a UUID with hyphens."""
     return _UUID.fullmatch(text) is not None
+
+
+def _as_it_is(record: CallRecord) -> Any:
+    return record
 
 
 class Reads:
@@ -88,15 +94,24 @@ class Reads:
         return None if row is None else rows.record_from(row)
 
     def calls(
-        self, tenant_id: str, filters: Mapping[str, str | int], page: int, page_size: int
-    ) -> tuple[list[CallRecord], int]:
+        self,
+        tenant_id: str,
+        filters: Mapping[str, str | int],
+        page: int,
+        page_size: int,
+        shown: Callable[[CallRecord], T] = _as_it_is,
+    ) -> tuple[list[T], int]:
         """A page of calls and the total, of one moment: by dial time descending (null first), then id descending.
+
+        ``shown`` makes of each call what is returned; it runs in the thread, so that two hundred do not hold the hub.
 
         ``filters``: ``campaign_id``, ``lead_id``, ``agent_id``, ``status``, ``direction``, ``disposition`` (equal to),
         ``dialed_after_us`` (from then on) and ``dialed_before_us`` (before it).
         """
         if counted.is_counted(filters):
-            return self._store.run(lambda db: self._counted(db, tenant_id, filters, page, page_size), self._timeout_s)
+            return self._store.run(
+                lambda db: self._counted(db, tenant_id, filters, page, page_size, shown), self._timeout_s
+            )
         where, values = self._where(tenant_id, filters)
         text = self._store.sql(
             f"WITH total AS (SELECT count(*) AS n FROM call WHERE {where}),"
@@ -107,15 +122,21 @@ class Reads:
         )
         bounds = (page_size, _offset(page, page_size))
 
-        def read(db: peewee.Database) -> tuple[list[CallRecord], int]:
+        def read(db: peewee.Database) -> tuple[list[T], int]:
             found = sql.query(db, text, (*values, *values, *bounds)).fetchall()
-            return [rows.record_from(row[1:]) for row in found if row[1] is not None], found[0][0]
+            return [shown(rows.record_from(row[1:])) for row in found if row[1] is not None], found[0][0]
 
         return self._store.run(read, self._timeout_s)
 
     def _counted(
-        self, db: peewee.Database, tenant_id: str, filters: Mapping[str, str | int], page: int, page_size: int
-    ) -> tuple[list[CallRecord], int]:
+        self,
+        db: peewee.Database,
+        tenant_id: str,
+        filters: Mapping[str, str | int],
+        page: int,
+        page_size: int,
+        shown: Callable[[CallRecord], T],
+    ) -> tuple[list[T], int]:
         """The same by way of the counters."""
         with db.transaction():
             place = counted.place(db, self._pack(tenant_id), filters, _offset(page, page_size))
@@ -127,12 +148,13 @@ class Reads:
             if place.before_us is not None:
                 where += f" AND {self._dialled.before}"
                 values.append(place.before_us)
-            text = self._store.sql(
-                f"WITH page AS (SELECT id FROM call WHERE {where} ORDER BY {self._dialled.order} LIMIT ? OFFSET ?)"
+            text = (
+                f"WITH page AS (SELECT id FROM call /*{counted.index_for(filters)}*/ WHERE {where}"
+                f" ORDER BY {self._dialled.order} LIMIT ? OFFSET ?)"
                 f" SELECT {self._columns} FROM page JOIN call ON call.id = page.id ORDER BY {self._dialled.order}"
             )
-            found = sql.query(db, text, (*values, page_size, place.skip)).fetchall()
-        return [rows.record_from(row) for row in found], place.total
+            found = sql.run(db, text, (*values, page_size, place.skip)).fetchall()
+        return [shown(rows.record_from(row)) for row in found], place.total
 
     def _where(self, tenant_id: str, filters: Mapping[str, str | int]) -> tuple[str, list[Any]]:
         parts, values = ["tenant_id = ?"], [self._pack(tenant_id)]
