@@ -108,7 +108,7 @@ def test_a_tenants_own_rules(state: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "code"),
     [
-        (["acme"], 1),
+        (["acme"], 2),
         (["nobody", "--record", "all"], 3),
         (["acme", "--record", "some"], 2),
         (["acme", "--ai-daily-spend", "-1"], 2),
