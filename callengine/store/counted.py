@@ -1,4 +1,4 @@
-"""A page far into a campaign, and its exact total, from the counters that the database keeps (migration 0004).
+"""A page far into a campaign, and its exact total, from the counters that the database keeps (migration 0003).
 
 The days tell the total and in which day a page begins, the ten minutes of that day where in it; from there it is a
 short way through an index. Counted are calls that are over, by campaign, dial time, status and disposition; what is

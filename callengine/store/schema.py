@@ -174,7 +174,7 @@ class Call(_Model):
 
 
 class CallCount(_Model):
-    """How many calls of a campaign are over, by time, status and disposition; the database keeps it (migration 0004).
+    """How many calls of a campaign are over, by time, status and disposition; the database keeps it (migration 0003).
 
     ``bucket`` is the dial time divided by ``span`` (s); no disposition is an empty one.
     """

@@ -176,7 +176,7 @@ def test_what_was_there_before_is_counted_by_the_migration(store: Store, writer:
         sql.query(db, "DROP TABLE call_count")
         for index in ("call_of_status", "call_of_disposition", "call_live_of_campaign"):
             sql.query(db, f"DROP INDEX {index}")
-        sql.query(db, "DELETE FROM schema_migration WHERE name = '0004_counters'")
+        sql.query(db, "DELETE FROM schema_migration WHERE name = '0003_counters'")
 
     def again(db: peewee.Database) -> list[str]:
         return migrate.upgrade(db)
@@ -185,7 +185,7 @@ def test_what_was_there_before_is_counted_by_the_migration(store: Store, writer:
     db = store.connection(readonly=False)
     db.connect()
     try:
-        assert again(db) == ["0004_counters"]
+        assert again(db) == ["0003_counters"]
     finally:
         db.close()
     _holds(store)
