@@ -31,6 +31,14 @@ const EVENTS = {
   recording_failed: "Recording cannot be used",
   recording_deleted: "Recording deleted",
   analyzed: "Analysed",
+  hangup: "Order: hang up",
+  bridge: "Order: connect",
+  transfer: "Order: transfer",
+  hold: "Order: hold",
+  unhold: "Order: take off hold",
+  dtmf: "Order: send digits",
+  recording_start: "Order: record",
+  recording_stop: "Order: stop recording",
 };
 
 /** What each channel of the call is called, by its UUID. */

@@ -14,6 +14,7 @@ from callengine.config.settings import Settings
 from tests.api import fakes
 from tests.api.fakes import World
 from tests.api.test_mount import host
+from tests.docs.vocabulary import timeline_names
 
 FOLDER = Path(front.__file__).parent / "page"
 SCRIPTS = sorted(FOLDER.glob("*.js"))
@@ -191,6 +192,8 @@ def test_it_has_words_for_every_state_that_the_api_tells(client: FlaskClient) ->
         assert f"{status}: " in words
     for source in schemas["Event"]["properties"]["source"]["enum"]:
         assert f"{source}: " in words
+    timeline = (FOLDER / "lanes.js").read_text()
+    assert [name for name in sorted(timeline_names()) if f"{name}: " not in timeline] == []
     recordings = (FOLDER / "recordings.js").read_text()
     for status in schemas["RecordingShown"]["properties"]["status"]["enum"]:
         assert f"{status}: " in recordings
