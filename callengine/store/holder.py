@@ -64,3 +64,20 @@ class Holder:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+
+def at_work(state_dir: Path) -> str | None:
+    """The name of the engine that has that state directory at this moment; None: nobody has. Changes nothing."""
+    try:
+        descriptor = os.open(state_dir / _FILE, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return os.read(descriptor, _MAX_NAME).decode("utf-8", "replace").strip() or None
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return None
