@@ -75,7 +75,8 @@ def at_work(state_dir: Path) -> str | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return os.read(descriptor, _MAX_NAME).decode("utf-8", "replace").strip() or None
+        names = os.read(descriptor, _MAX_BYTES).decode("utf-8", "replace").split()
+        return names[0] if names else None
     except OSError:
         return None
     finally:

@@ -10,13 +10,13 @@ import pytest
 
 from callengine.errors import LeaseHeld
 from callengine.store.database import Store
-from callengine.store.holder import Holder
+from callengine.store.holder import Holder, at_work
 from callengine.store.lease import Lease
 
 _LIVING = """
 import sys
 from pathlib import Path
-from callengine.store.holder import Holder
+from callengine.store.holder import Holder, at_work
 holder = Holder(Path(sys.argv[1]))
 print(holder.name, holder.alone, flush=True)
 sys.stdin.read()
@@ -73,3 +73,12 @@ def test_who_is_dead_elsewhere_is_not_taken_for_another(tmp_path: Path, store: S
 def test_without_a_directory_there_is_no_lock(tmp_path: Path) -> None:
     holder = Holder(tmp_path / "missing")
     assert (holder.alone, holder.predecessors) == (False, frozenset())
+
+
+def test_who_is_at_work_is_the_last_of_them(tmp_path: Path) -> None:
+    assert at_work(tmp_path) is None
+    Holder(tmp_path).release()
+    assert at_work(tmp_path) is None
+    working = Holder(tmp_path)
+    assert at_work(tmp_path) == working.name
+    working.release()
