@@ -91,6 +91,10 @@ class Backend(Protocol):
 
     def generate(self, ask: Ask, parts: list[Inline | Stored], timeout_s: float) -> Reply: ...
 
+    def look_up(self, model: str, timeout_s: float) -> None:
+        """``model`` as it stands in URLs, ``models/…``."""
+        ...
+
     def fault(self, error: Exception) -> AnalysisFault: ...
 
     def close(self) -> None: ...
@@ -121,6 +125,10 @@ class Exchange:
 
     def delete(self, name: str) -> None:
         _within(self._delete_timeout_s, lambda: self._spoken(self._backend.remove, name, self._delete_timeout_s))
+
+    def look_up(self, model: str, timeout_s: float) -> None:
+        path = model if "/" in model else f"models/{model}"
+        _within(timeout_s, lambda: self._spoken(self._backend.look_up, path, timeout_s))
 
     def close(self) -> None:
         self._backend.close()

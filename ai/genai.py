@@ -110,6 +110,9 @@ class GoogleGenai:
         content = types.Content(role="user", parts=[*map(_part, parts), types.Part(text=ask.prompt)])
         return _reply(self._client.models.generate_content(model=ask.model, contents=content, config=config))
 
+    def look_up(self, model: str, timeout_s: float) -> None:
+        self._client.models.get(model=model, config=types.GetModelConfig(http_options=self._options(timeout_s)))
+
     def fault(self, error: Exception) -> faults.AnalysisFault:
         if isinstance(error, errors.APIError):
             headers = getattr(error.response, "headers", None) or {}

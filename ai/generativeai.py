@@ -104,6 +104,15 @@ class GoogleGenerativeai:
         options: dict[str, Any] = {"timeout": timeout_s, "retry": None}
         return _reply(model.generate_content([content], generation_config=settings, request_options=options))
 
+    def look_up(self, model: str, timeout_s: float) -> None:
+        models = client.get_default_model_client()
+        session = models.transport._session
+        session._refresh_status_codes = ()
+        adapter = self._sessions[0].get_adapter("https://")
+        for scheme in ("https://", "http://"):
+            session.mount(scheme, adapter)
+        models.get_model(name=model, retry=None, timeout=timeout_s)
+
     def fault(self, error: Exception) -> faults.AnalysisFault:
         if isinstance(error, GoogleAPICallError):
             answer = _response(error)

@@ -89,6 +89,10 @@ class Sdk(Protocol):
         """Delete a leftover upload; one that is gone already is fine. Raises AnalysisFault."""
         ...
 
+    def look_up(self, model: str, timeout_s: float) -> None:
+        """Ask whether the key is good and there is such a model; costs nothing. Raises AnalysisFault."""
+        ...
+
     def close(self) -> None:
         """Close its connections. Nothing may be asked any more."""
         ...

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import gc
 import logging
 import os
@@ -47,12 +48,12 @@ from callengine.store.upkeep import Upkeep
 from callengine.store.writer import Writer
 from callengine.stream import HEARTBEAT_S, Bounds, Feed, add_gauges
 from callengine.supervise import Supervisor
+from callengine.telling import Telling, standing_of
 
 log = logging.getLogger(__name__)
 
 # The hub shares the interpreter with the threads of reads and writes; at the default of 5 ms it would wait for them.
 _SWITCH_INTERVAL_S = 0.0005
-_STATUS_EVERY_S = 5.0
 _DAY_US = 86_400_000_000
 _CHECK_EVERY_S = 5.0
 _HUB_LOOK_S = 0.05
@@ -70,9 +71,11 @@ def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
     """
     _prepare(settings)
     notifier = Notifier(os.environ)
+    telling = Telling(notifier)
     metrics = Metrics()
     supervisor = Supervisor(on_crash=lambda name, error: metrics.crashes.labels(name).inc())
     stop = _stop_event()
+    supervisor.spawn("status", telling.run)
     store = open_database(settings.database, settings.state.directory)
     archive = Archive(settings, store)
     writer = Writer(
@@ -123,9 +126,9 @@ def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
     followup.start(supervisor)
     supervisor.spawn("retries", retries.run)
     supervisor.spawn("hub", lambda: _keep_watching_the_hub(metrics))
-    supervisor.spawn("status", lambda: _keep_telling(notifier, engine))
+    telling.standing = lambda: standing_of(engine)
     if notifier.watchdog_interval_s:
-        supervisor.spawn("watchdog", lambda: _keep_alive(notifier, notifier.watchdog_interval_s or 1.0))
+        supervisor.spawn("watchdog", telling.keep_alive)
     reloader = Reloader(
         settings,
         read or (lambda: settings),
@@ -135,7 +138,6 @@ def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
     )
     _reload_on_hangup(reloader, supervisor)
     log.info("serving on %s; event socket at %s", settings.http.public_url, settings.esl.address)
-    notifier.ready(_status(engine))
     _freeze()
     try:
         gevent.wait([stop, supervisor.fatal], count=1)
@@ -219,6 +221,8 @@ def serve_reads(settings: Settings, read: Callable[[], Settings] | None = None) 
 def _prepare(settings: Settings) -> None:
     assert monkey.is_module_patched("socket"), "the commands that serve import callengine.patched first"
     set_up_logging(settings.log)
+    # The watchdog of systemd ends a hub that is stuck by SIGABRT: then the journal says where it was stuck.
+    faulthandler.enable()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     settings.state.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
@@ -353,27 +357,6 @@ class _Check:
                     log.warning("the database cannot be read: %s", error)
                 self._reason = str(error)
             gevent.sleep(_CHECK_EVERY_S)
-
-
-def _status(engine: Engine) -> str:
-    if not engine.ready:
-        error = engine.link.last_error
-        return f"waiting for {engine.waiting_for or 'the switch'}" + (f": {error}" if error else "")
-    live = sum(1 for _ in engine.book.live())
-    return f"{engine.node}: {live} calls live, {len(engine.intake)} events and {engine.writer.depth} rows waiting"
-
-
-def _keep_telling(notifier: Notifier, engine: Engine) -> None:
-    while True:
-        notifier.status(_status(engine))
-        gevent.sleep(_STATUS_EVERY_S)
-
-
-def _keep_alive(notifier: Notifier, every_s: float) -> None:
-    """Fed by the hub: a hub that is stuck feeds nobody."""
-    while True:
-        notifier.watchdog()
-        gevent.sleep(every_s)
 
 
 def _store_gauges(metrics: Metrics, store: Store, server: ApiServer) -> None:

@@ -315,7 +315,7 @@ class Engine:
             try:
                 self.holder.claim()
                 self._open_spool()
-                fence = self.storage.lease.hold(node, self.holder.name, dead=self.holder.predecessor)
+                fence = self.storage.lease.hold(node, self.holder.name, dead=self.holder.predecessors)
                 # Before anything is written: what was taken from us since, by whomever, stays theirs.
                 self.writer.guard(fence, self._lost_lease)
                 self._held = fence

@@ -16,6 +16,7 @@ from callengine.calls.causes import CAUSES
 from callengine.calls.machine import Effect, Published, Refused, Unattributed
 from callengine.calls.record import CallRecord
 from callengine.quarantine import KINDS
+from callengine.tallies import Spread, Tally
 
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
@@ -54,19 +55,17 @@ class Metrics:
         self._gauges = _Gauges()
         self.registry.register(self._gauges)
         r = self.registry
-        self.calls = Counter("callengine_calls", "Calls that ended.", ["direction", "status"], registry=r)
-        self.hangups = Counter("callengine_hangups", "Ended calls by hangup cause.", ["cause"], registry=r)
+        self.calls = Tally("callengine_calls", "Calls that ended.", ("direction", "status"), registry=r)
+        self.hangups = Tally("callengine_hangups", "Ended calls by hangup cause.", ("cause",), registry=r)
         self.originates = Counter("callengine_originates", "What became of originates.", ["result"], registry=r)
-        self.pdd = Histogram(
-            "callengine_pdd_seconds", "Post-dial delay: from dial to ring.", buckets=_SECONDS, registry=r
-        )
-        self.ring = Histogram("callengine_ring_seconds", "From ring to answer.", buckets=_SECONDS, registry=r)
-        self.talk = Histogram("callengine_talk_seconds", "From answer to hangup.", buckets=_TALK_SECONDS, registry=r)
-        self.events = Counter("callengine_events", "Facts taken in.", ["fact"], registry=r)
-        self.published = Counter("callengine_published", "Milestones told.", ["event"], registry=r)
-        self.corrections = Counter("callengine_corrections", "Calls corrected after their end was told.", registry=r)
-        self.refused = Counter("callengine_refused_transitions", "Refused transitions.", ["name"], registry=r)
-        self.unattributed = Counter("callengine_unattributed", "Unusable names on calls.", ["what"], registry=r)
+        self.pdd = Spread("callengine_pdd_seconds", "Post-dial delay: from dial to ring.", buckets=_SECONDS, registry=r)
+        self.ring = Spread("callengine_ring_seconds", "From ring to answer.", buckets=_SECONDS, registry=r)
+        self.talk = Spread("callengine_talk_seconds", "From answer to hangup.", buckets=_TALK_SECONDS, registry=r)
+        self.events = Tally("callengine_events", "Facts taken in.", ("fact",), registry=r)
+        self.published = Tally("callengine_published", "Milestones told.", ("event",), registry=r)
+        self.corrections = Tally("callengine_corrections", "Calls corrected after their end was told.", registry=r)
+        self.refused = Tally("callengine_refused_transitions", "Refused transitions.", ("name",), registry=r)
+        self.unattributed = Tally("callengine_unattributed", "Unusable names on calls.", ("what",), registry=r)
         self.poison = Counter("callengine_poison", "What could not be handled and was set aside.", ["kind"], registry=r)
         for kind in KINDS:
             self.poison.labels(kind)
@@ -138,24 +137,29 @@ class Metrics:
         """Count what a fact brought about."""
         for effect in effects:
             if isinstance(effect, Published):
-                self.published.labels(effect.event.value).inc()
-                if effect.event is EventName.ENDED:
-                    self._ended(effect.record)
-                elif effect.event is EventName.CORRECTED:
-                    self.corrections.inc()
+                self.published_one(effect)
             elif isinstance(effect, Refused):
-                self.refused.labels(effect.refusal.name).inc()
+                self.refused.counts[effect.refusal.name] += 1
             elif isinstance(effect, Unattributed):
-                self.unattributed.labels(effect.what).inc()
+                self.unattributed.counts[effect.what] += 1
+
+    def published_one(self, effect: Published) -> None:
+        """Count a milestone that was told."""
+        event = effect.event
+        self.published.counts[event] += 1
+        if event is EventName.ENDED:
+            self._ended(effect.record)
+        elif event is EventName.CORRECTED:
+            self.corrections.counts[()] += 1
 
     def originated(self, result: str) -> None:
         """Count what became of one originate."""
         self.originates.labels(result if result in _ORIGINATE_RESULTS else "other").inc()
 
     def _ended(self, record: CallRecord) -> None:
-        self.calls.labels(record.direction, record.status).inc()
+        self.calls.counts[record.direction, record.status] += 1
         cause = record.hangup_cause
-        self.hangups.labels("none" if cause is None else cause if cause in CAUSES else "other").inc()
+        self.hangups.counts["none" if cause is None else cause if cause in CAUSES else "other"] += 1
         for histogram, start_us, end_us in (
             (self.pdd, record.dial_us, record.ring_us),
             (self.ring, record.ring_us, record.answer_us),

@@ -18,10 +18,17 @@ class Notifier:
         self._address = _address(environ.get("NOTIFY_SOCKET", ""))
         self.watchdog_interval_s = _watchdog_interval_s(environ) if self._address else None
         """How often ``watchdog`` has to be called, in seconds: half of what systemd allows. ``None``: not at all."""
+        self.is_ready = False
+        """Whether ``ready`` was said."""
 
     def ready(self, status: str) -> None:
         """We serve; ``systemctl start`` returns."""
+        self.is_ready = True
         self._send("READY=1", f"STATUS={_line(status)}")
+
+    def put_off(self, seconds: float) -> None:
+        """We are not ready yet, and will have said something more by ``seconds`` from now."""
+        self._send(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
 
     def status(self, status: str) -> None:
         """One line for ``systemctl status``."""
@@ -32,8 +39,14 @@ class Notifier:
         self._send("WATCHDOG=1")
 
     def reloading(self) -> None:
-        """We read our settings again; ``ready`` says when that is done."""
-        self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+        """We read our settings again; ``reloaded`` says when that is done."""
+        if self.is_ready:
+            self._send("RELOADING=1", f"MONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
+
+    def reloaded(self) -> None:
+        """We have. Before we were ready it would say that we are: then it says nothing."""
+        if self.is_ready:
+            self.ready("reloaded")
 
     def stopping(self, status: str = "stopping") -> None:
         """We end, on purpose."""

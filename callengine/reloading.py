@@ -70,7 +70,7 @@ class Reloader:
         else:
             outcome = self._apply(changes)
         finally:
-            self._notifier.ready("reloaded")
+            self._notifier.reloaded()
         self.counts[outcome] += 1
         return outcome
 

@@ -35,6 +35,7 @@ from callengine.calls.facts import (
 )
 from callengine.calls.leg import Leg, merge, parent_of
 from callengine.calls.machine import Noted, Published
+from callengine.calls.record import CallRecord
 from callengine.errors import EslError, MalformedEvent, StoreError
 from callengine.esl.commands import is_uuid
 from callengine.esl.headers import Translator
@@ -67,7 +68,7 @@ NO_JOB: Final = "the call of that job is not live any more, and what became of i
 class Writer(Protocol):
     """What is needed of the store's writer."""
 
-    def put(self, call: Call) -> None: ...
+    def put(self, call: Call, record: CallRecord | None = None) -> None: ...
     def note(self, noted: Noted) -> None: ...
     def publish(self, published: Published) -> None: ...
     def flush(self, timeout_s: float) -> None: ...

@@ -9,16 +9,17 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 import gevent
 
 from callengine.calls.book import Book, Outcome
 from callengine.calls.call import Call, EventName
-from callengine.calls.facts import Fact
+from callengine.calls.facts import Fact, LegDestroyed
 from callengine.calls.machine import Noted, Published, Refused
+from callengine.calls.record import CallRecord
 from callengine.errors import MalformedEvent
-from callengine.esl.headers import Translator
+from callengine.esl.headers import DESTROY, Translator, destroyed
 from callengine.esl.intake import IntakeQueue
 from callengine.metrics import Metrics
 
@@ -33,7 +34,7 @@ _MAX_REFUSED = 10_000
 class CallWriter(Protocol):
     """What the tracker needs of the store's writer; nothing of it waits."""
 
-    def put(self, call: Call) -> None:
+    def put(self, call: Call, record: CallRecord | None = None) -> None:
         """Mark a call's row dirty; the last state wins."""
 
     def note(self, noted: Noted) -> None:
@@ -83,7 +84,7 @@ class Tracker:
         self._clock = clock
         self._over: set[str] = set()
         self._refused: set[tuple[str, str]] = set()
-        self._count_of: dict[type, Callable[[], None]] = {}
+        self._counts = metrics.events.counts
         self._turn_began_s = 0.0
         self._batch_left = 0
 
@@ -111,10 +112,7 @@ class Tracker:
     def apply(self, fact: Fact, now: float | None = None) -> None:
         """Apply one fact, also of an earlier life: ``now`` is then when that was, by ``clock``."""
         self._settle(self.book.apply(fact, self._clock() if now is None else now))
-        count = self._count_of.get(type(fact))
-        if count is None:
-            count = self._count_of[type(fact)] = self._metrics.events.labels(type(fact).__name__).inc
-        count()
+        self._counts[type(fact).__name__] += 1
 
     def release(self) -> None:
         """Tell what still waits for a tenant's name: the process is about to end."""
@@ -151,6 +149,9 @@ class Tracker:
 
     def _one(self, body: bytes) -> None:
         try:
+            if body.startswith(DESTROY) and (gone := destroyed(body)) is not None and self.book.has_ended(*gone):
+                self._counts[LegDestroyed.__name__] += 1
+                return
             fact = self._translator.json(body)
             if fact is not None:
                 self.apply(fact)
@@ -181,18 +182,19 @@ class Tracker:
         self._on_poison(body, reason)
 
     def _settle(self, outcome: Outcome) -> None:
-        for call in outcome.changed.values():
-            self._writer.put(call)
+        for call_id, call in outcome.changed.items():
+            self._writer.put(call, outcome.records.get(call_id))
             if call.over:
-                if call.id not in self._over:
-                    self._over.add(call.id)
+                if call_id not in self._over:
+                    self._over.add(call_id)
                     self._on_over(call)
-            else:
-                self._over.discard(call.id)
+            elif self._over:
+                self._over.discard(call_id)
         if outcome.effects:
             self._hand_on(outcome)
-        for uuid in outcome.suspects:
-            self._on_suspect(uuid)
+        if outcome.suspects:
+            for uuid in outcome.suspects:
+                self._on_suspect(uuid)
         if len(self._over) > 2 * len(self.book.calls) + 1000:
             self._over.intersection_update(self.book.calls)
 
@@ -207,15 +209,20 @@ class Tracker:
         return True
 
     def _hand_on(self, outcome: Outcome) -> None:
+        writer, metrics = self._writer, self._metrics
         for effect in outcome.effects:
-            if isinstance(effect, Noted):
-                self._writer.note(effect)
-            elif isinstance(effect, Published):
-                self._writer.publish(effect)
-                if effect.event is EventName.ANSWERED and (call := outcome.changed.get(effect.call_id)) is not None:
+            kind = type(effect)
+            if kind is Noted:
+                writer.note(cast(Noted, effect))
+            elif kind is Published:
+                told = cast(Published, effect)
+                writer.publish(told)
+                metrics.published_one(told)
+                if told.event is EventName.ANSWERED and (call := outcome.changed.get(told.call_id)) is not None:
                     self._on_answered(call)
-            elif isinstance(effect, Refused) and self._first_of(effect):
-                log.warning(
-                    "refused %s of channel %s: %s", effect.refusal.name, effect.refusal.leg, effect.refusal.detail
-                )
-        self._metrics.count(outcome.effects)
+            else:
+                metrics.count((effect,))
+                if isinstance(effect, Refused) and self._first_of(effect):
+                    log.warning(
+                        "refused %s of channel %s: %s", effect.refusal.name, effect.refusal.leg, effect.refusal.detail
+                    )

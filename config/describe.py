@@ -33,8 +33,9 @@ may be missing. [callengine.toml](../config/callengine.toml) is an example with 
 
 - Each setting is also an environment variable, `CALLENGINE_<SECTION>__<NAME>` (two underscores), which wins over the
   file. Lists are given with commas or in JSON, tables in JSON.
-- Each *secret* is also a systemd credential named `<section>.<name>`, as in
-  `LoadCredential=esl.password:/etc/callengine/esl.password`, which wins over both. Secrets are never printed.
+- Each *secret* is also a systemd credential named `<section>.<name>`, which wins over both: a file of that name in
+  `/etc/callengine/credentials` (the unit has `LoadCredential=callengine:/etc/callengine/credentials`), or one by
+  itself, as in `LoadCredential=esl.password:/root/esl.password`. Secrets are never printed.
 - Unknown settings are refused. `callengine check-config` tells all problems at once, each with its place, and exits
   with 78 if there are any.
 - Settings marked ↻ take effect when the file is read again: `systemctl reload callengine`, or SIGHUP to the process. A

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import string
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, ClassVar
 from urllib.parse import SplitResult, urlsplit
@@ -84,6 +84,20 @@ def _cidr(value: str) -> str:
         raise ValueError("must be networks as in 10.1.0.0/16 or fd00::/8, with no bits set behind the prefix") from None
 
 
+def _host(value: str) -> str:
+    """A name or an address, and nothing around it."""
+    if "/" in value or any(character.isspace() for character in value):
+        raise ValueError("must be a name or an address alone, as in 127.0.0.1: without http:// and without a path")
+    if ":" in value:
+        try:
+            ip_address(value.partition("%")[0])
+        except ValueError:
+            raise ValueError(
+                "must be a name or an address alone, as in 127.0.0.1: the port is a setting of its own"
+            ) from None
+    return value
+
+
 def _split(url: str) -> SplitResult:
     try:
         parts = urlsplit(url)
@@ -153,6 +167,7 @@ def placeholders(template: str) -> set[str]:
 
 Text = Annotated[str, AfterValidator(_no_control_characters)]
 Filled = Annotated[Text, Field(min_length=1)]
+Host = Annotated[Filled, AfterValidator(_host)]
 Port = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=65535)]
 Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
 Seconds = Annotated[float, BeforeValidator(_no_bool), Field(gt=0, le=2_592_000, allow_inf_nan=False)]

@@ -32,10 +32,18 @@ def explain(model: type[BaseModel], error: ValidationError, origins: Mapping[Loc
 
 
 def _line(model: type[BaseModel], location: Location, kind: str, message: str, origins: Mapping[Location, str]) -> str:
-    place = _place(location, origins)
+    place = _place(_culprit(location, message), origins)
     setting = ".".join(part for part in location if part != "[key]")
     fact = _fact(model, location, kind, message)
     return one_line(": ".join(part for part in (place, setting, fact) if part))
+
+
+def _culprit(location: Location, message: str) -> Location:
+    """Where the setting stands that a rule over several of them is about: such a rule names it first."""
+    first = message.removeprefix("Value error, ").split(" ", 1)[0]
+    if not re.fullmatch(r"[a-z0-9_]+(\.[a-z0-9_]+)?", first):
+        return location
+    return tuple(first.split(".")) if "." in first else (*location, first)
 
 
 def _place(location: Location, origins: Mapping[Location, str]) -> str:

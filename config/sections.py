@@ -19,6 +19,7 @@ from callengine.config.fields import (
     Dollars,
     Filled,
     HangupCause,
+    Host,
     HttpUrl,
     Milliseconds,
     Port,
@@ -45,7 +46,7 @@ def is_loopback(host: str) -> bool:
 class Esl(Section):
     """The event socket of FreeSWITCH."""
 
-    host: Filled = Field("127.0.0.1", description="Where FreeSWITCH's event socket listens.")
+    host: Host = Field("127.0.0.1", description="Where FreeSWITCH's event socket listens.")
     port: Port = Field(8021, description="Its port.")
     password: SecretStr = Field(SecretStr("ClueCon"), description="Its password, as in event_socket.conf.xml.")
     connect_timeout_s: Seconds = Field(5, description="Bound for connecting and authenticating.")
@@ -87,7 +88,7 @@ class Http(Section):
 
     reloadable: ClassVar[frozenset[str]] = frozenset("signing_key old_signing_keys".split())
 
-    host: Filled = Field("127.0.0.1", description="Where to listen. Beyond loopback `/metrics` needs `metrics.token`.")
+    host: Host = Field("127.0.0.1", description="Where to listen. Beyond loopback `/metrics` needs `metrics.token`.")
     port: Port = Field(8088, description="The port to listen on.")
     public_url: HttpUrl = Field(
         "", description="The URL under which clients reach us, for the links we give out; empty: `http://host:port`."
@@ -294,7 +295,7 @@ class Ai(Section):
     @model_validator(mode="after")
     def _has_key(self) -> Self:
         if self.enabled and not self.api_key.get_secret_value():
-            raise ValueError("ai.enabled needs ai.api_key")
+            raise ValueError("ai.enabled needs ai.api_key: set it, or give it as the credential ai.api_key")
         return self
 
     @model_validator(mode="after")

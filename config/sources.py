@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_origin
+from typing import Any, Final, get_origin
 
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -20,6 +20,8 @@ from pydantic.fields import FieldInfo
 from callengine.config.problems import Location, did_you_mean
 
 PREFIX = "CALLENGINE_"
+CREDENTIALS_PREFIX = "callengine_"
+"""What systemd puts before the names of the files of a folder, with ``LoadCredential=callengine:FOLDER``."""
 MAX_FILE_BYTES = 1 << 20
 
 
@@ -66,15 +68,17 @@ def _read_file(file: Path, found: Found) -> None:
         _fail(found, f"{file}: cannot be read ({error.strerror}): name another with --config, or let us read it")
         return
     try:
-        text = raw.decode()
-        if len(raw) > MAX_FILE_BYTES:
-            raise ValueError(f"is larger than {MAX_FILE_BYTES} bytes: this is no settings file")
-        found.data = tomllib.loads(text)
+        text = raw.decode("utf-8-sig")  # editors on Windows begin a file with a mark that TOML has not
     except UnicodeDecodeError as error:
         line = raw.count(b"\n", 0, error.start) + 1
         _fail(found, f"{file}:{line}: is not UTF-8: save it in that encoding")
+        return
+    try:
+        if len(raw) > MAX_FILE_BYTES:
+            raise ValueError(f"is larger than {MAX_FILE_BYTES} bytes: this is no settings file")
+        found.data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        fact, place = _syntax_error(str(error))
+        fact, place = _syntax_error(str(error), text)
         _fail(found, f"{file}{place}: is no TOML: {fact}")
     except (ValueError, RecursionError) as error:
         _fail(found, f"{file}: {error}")
@@ -87,12 +91,48 @@ def _fail(found: Found, problem: str) -> None:
     found.file_failed = True
 
 
-def _syntax_error(message: str) -> tuple[str, str]:
-    """What tomllib says, and ``:line`` where it says one."""
+# What tomllib says, by its beginning, and what is to be done then.
+_SYNTAX_REMEDIES: Final = {
+    "Invalid value": 'text stands in straight quotes, as in "127.0.0.1"; yes and no are true and false',
+    "Expected newline": 'text stands in quotes, as in "127.0.0.1", and each setting in a line of its own',
+    "Invalid statement": "a line is [section], or name = value, or begins with #",
+    "Expected '='": "a setting is name = value",
+    "Cannot declare": "it stands further up already: put both parts there",
+    "Cannot overwrite": "it is set a second time: delete one",
+    "Unescaped": "text with a backslash stands in single quotes, as in '\\+372'",
+    "Illegal character": "a quote is not closed, or a character stands there that cannot be seen",
+    "Unclosed array": "a list ends with ]",
+    "Unclosed inline": "a list ends with ]",
+    "Expected ']": "a section is written [name]",
+    "Unterminated": "a quote is not closed",
+}
+
+
+def _syntax_error(message: str, text: str) -> tuple[str, str]:
+    """What tomllib says and the remedy, and ``:line``."""
     match = re.fullmatch(r"(?P<fact>.*) \(at line (?P<line>\d+), column (?P<column>\d+)\)", message, re.DOTALL)
     if match is None:
-        return message, ""
-    return f"{match['fact']} in column {match['column']}", f":{match['line']}"
+        if message.startswith("Invalid value") and not text.rstrip().endswith("="):
+            message = "Unclosed array"  # behind a comma nothing has to follow
+        fact, line = message.removesuffix(" (at end of document)"), _left_open(text)
+    else:
+        fact, line = f"{match['fact']} in column {match['column']}", int(match["line"])
+    remedy = next((told for beginning, told in _SYNTAX_REMEDIES.items() if fact.startswith(beginning)), "")
+    return f"{fact}{remedy and f': {remedy}'}", f":{line}"
+
+
+_MAX_LINES: Final = 2000
+"""Of a longer file the statement that is left open is not looked for: each line would be read again and again."""
+
+
+def _left_open(text: str) -> int:
+    """The line of the statement that the document ends in; of a long file that of its end."""
+    line = text.count("\n") + 1
+    if line > _MAX_LINES:
+        return line
+    for start, pending in _pieces(text):
+        line = start if pending is None else line
+    return line
 
 
 def line_numbers(text: str) -> dict[Location, int]:
@@ -116,6 +156,13 @@ def line_numbers(text: str) -> dict[Location, int]:
 
 
 def _statements(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    for start, statement in _pieces(text):
+        if statement is not None:
+            yield start, *statement
+
+
+def _pieces(text: str) -> Iterator[tuple[int, tuple[str, dict[str, Any]] | None]]:
+    """Each statement with its first line; None for what is left at the end and is none."""
     start, pending = 1, ""
     for number, line in enumerate(text.replace("\r\n", "\n").split("\n"), start=1):
         start, pending = (start, f"{pending}\n{line}") if pending else (number, line)
@@ -124,8 +171,10 @@ def _statements(text: str) -> Iterator[tuple[int, str, dict[str, Any]]]:
         except tomllib.TOMLDecodeError:
             continue
         if parsed:
-            yield start, pending, parsed
+            yield start, (pending, parsed)
         pending = ""
+    if pending:
+        yield start, None
 
 
 def _paths(table: Mapping[str, Any], above: Location = ()) -> Iterator[Location]:
@@ -199,13 +248,14 @@ def _read_credentials(model: type[BaseModel], directory: Path, found: Found) -> 
         found.problems.append(f"{directory}: the credentials cannot be read ({error.strerror})")
         return
     for file in files:
-        place = f"credential {file.name}"
-        if file.name not in settings:
+        given = file.name.removeprefix(CREDENTIALS_PREFIX)
+        place = f"credential {given}"
+        if given not in settings:
             # Others may pass credentials of their own; only what looks like one of ours is a mistake.
-            if file.name.partition(".")[0] in model.model_fields:
-                found.problems.append(f"{place}: there is no such setting{_hint(did_you_mean(file.name, settings))}")
+            if given != file.name or given.partition(".")[0] in model.model_fields:
+                found.problems.append(f"{place}: there is no such setting{_hint(did_you_mean(given, settings))}")
             continue
-        section, name, info = settings[file.name]
+        section, name, info = settings[given]
         if not is_secret(info):
             found.problems.append(f"{place}: is no secret: set it in the file or as {variable(section, name)}")
             continue

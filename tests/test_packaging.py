@@ -1,4 +1,4 @@
-"""What is built has exactly one importable name, with everything in it; and the lock and the unit fit the rest."""
+"""What is built has exactly one importable name, with everything in it; and the lock fits the rest."""
 
 from __future__ import annotations
 
@@ -144,14 +144,3 @@ def test_runtime_dependencies_have_bounds() -> None:
     extras = project["optional-dependencies"]
     for requirement in [*project["dependencies"], *extras["ai"], *extras["postgres"], *extras["s3"]]:
         assert re.search(r">=[\d.]+,<[\d.]+$", requirement), requirement
-
-
-def test_the_unit_names_what_exists() -> None:
-    unit = (ROOT / "systemd" / "callengine.service").read_text(encoding="utf-8")
-    assert re.search(r"^ExecStart=\S+/callengine run$", unit, re.MULTILINE)
-    assert re.search(r"^Type=notify$", unit, re.MULTILINE)
-    from callengine.config.settings import Settings
-    from callengine.config.sources import fields, is_secret
-
-    secrets = {f"{section}.{name}" for section, name, info in fields(Settings) if is_secret(info)}
-    assert set(re.findall(r"LoadCredential=([^:\s]+):", unit)) == secrets

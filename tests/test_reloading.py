@@ -23,6 +23,7 @@ class Told(Notifier):
 
     def __init__(self) -> None:
         super().__init__({})
+        self.is_ready = True
         self.said: list[str] = []
 
     def _send(self, *assignments: str) -> None:

@@ -18,6 +18,7 @@ ROOMS = {
     "spool": ROOT / "callengine" / "spool",
     "standin": ROOT / "callengine" / "standin",
     "webhooks": ROOT / "callengine" / "webhooks",
+    "doctor": ROOT / "callengine" / "doctor",
     "ai": ROOT / "ai",
     "api": ROOT / "api",
     "config": ROOT / "config",
@@ -35,6 +36,7 @@ ALLOWED = {
     "cdr": {"calls", "config", "store", "metrics", "quarantine", "esl", "tracker", "engine", "supervise", "threads"},
     "spool": {"calls", "esl", "store", "metrics", "quarantine", "tracker"},
     "webhooks": {"calls", "config", "store", "metrics"},
+    "doctor": {"calls", "config", "esl", "store", "webhooks", "ai"},
     "ai": {"calls", "config", "store", "metrics", "recordings"},
 }
 PURE = [

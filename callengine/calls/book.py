@@ -112,6 +112,14 @@ class Book:
         channel = self._channels.get(fs_uuid)
         return channel is not None and channel.role is not None
 
+    def has_ended(self, fs_uuid: str, created_us: str) -> bool:
+        """Whether the switch has told the end of that channel, in the life that began then (µs, in digits)."""
+        channel = self._channels.get(fs_uuid)
+        if channel is None or channel.role is None:
+            return False
+        leg = channel.leg
+        return leg.over and not leg.gone and leg.hangup_us > 0 and str(leg.created_us) == created_us
+
     def concerned(self, fs_uuid: str) -> bool:
         """Whether a call that the book has is about that channel: its own, or one beside it."""
         channel = self._channels.get(fs_uuid)
@@ -165,16 +173,17 @@ class Book:
         return out
 
     def _apply(self, fact: Fact, now: float, out: Outcome) -> None:
-        if isinstance(fact, LegReported):
+        if not isinstance(fact, ChannelFact):
+            self._other(fact, now, out)
+        elif isinstance(fact, LegReported):
             # Its end, its bridges and the legs that waited for it make one change.
             with self._ledger.together(now, out):
                 self._channel(fact, now, out)
                 self._take_ready(now, out)
-        elif isinstance(fact, ChannelFact):
-            self._channel(fact, now, out)
         else:
-            self._other(fact, now, out)
-        self._take_ready(now, out)
+            self._channel(fact, now, out)
+        if self._ready:
+            self._take_ready(now, out)
 
     def _take_ready(self, now: float, out: Outcome) -> None:
         while self._ready:
@@ -260,14 +269,16 @@ class Book:
         """Join a fact to what is known of its channel, and tell every call that this concerns."""
         if fact.at_us > channel.seen_us:
             channel.seen_us = fact.at_us
-        self._learn(channel, merge(channel.leg, fact), now, out)
-        if fact.records:
+        merged = merge(channel.leg, fact)
+        if merged.leg is not channel.leg or merged.refusals:
+            self._learn(channel, merged, now, out)
+        if fact.connects:
+            self._bridge(fact, now, out)
+        elif fact.records:
             self._record(channel, fact, now, out)
-        elif isinstance(fact, LegReported):
+        elif fact.closes and isinstance(fact, LegReported):
             for at_us, other in fact.bridges:
                 self._bridge(_of_report(fact, at_us, other), now, out)
-        elif fact.connects:
-            self._bridge(fact, now, out)
 
     def _learn(self, channel: Channel, merged: Merged, now: float, out: Outcome) -> None:
         known, leg = channel.leg, merged.leg

@@ -61,6 +61,10 @@ class ChannelFact(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Whether such a fact tells of two channels that were connected or parted."""
     records: ClassVar[bool] = False
     """Whether such a fact tells of a recording."""
+    describes: ClassVar[bool] = False
+    """Whether such a fact tells what the channel is (``LegDescribed``)."""
+    closes: ClassVar[bool] = False
+    """Whether such a fact tells of the end with all of its stamps (``LegEnded``, ``LegReported``)."""
 
 
 class LegDescribed(ChannelFact, frozen=True, kw_only=True, gc=False):
@@ -82,6 +86,8 @@ class LegDescribed(ChannelFact, frozen=True, kw_only=True, gc=False):
     loopback_other: str | None = None
     queue_side: str | None = None
     queue_member: str | None = None
+
+    describes: ClassVar[bool] = True
 
 
 class LegCreated(LegDescribed, frozen=True, kw_only=True, gc=False):
@@ -114,6 +120,7 @@ class LegReported(LegDescribed, frozen=True, kw_only=True, gc=False):
     bridges: tuple[tuple[Micros, str], ...] = ()
 
     source: ClassVar[Source] = Source.CDR
+    closes: ClassVar[bool] = True
 
 
 class BridgeReported(ChannelFact, frozen=True, kw_only=True, gc=False):
@@ -176,6 +183,8 @@ class LegEnded(ChannelFact, frozen=True, kw_only=True, gc=False):
     sip_term_status: str | None = None
     sip_failure_status: str | None = None
     sip_disposition: str | None = None
+
+    closes: ClassVar[bool] = True
 
 
 class LegDestroyed(LegEnded, frozen=True, kw_only=True, gc=False):

@@ -30,9 +30,18 @@ def recording_id_of(call_id: str, leg: str, path: str) -> str:
 def event_id_of(call_id: str, key: str) -> str:
     """The id under which an event is told: the same however often it is written or delivered.
 
-    ``key``: for a milestone its number in the book, else what the event is about.
+    UUID version 8 (RFC 9562): the call's own beginning, so that events lie in the index about as they come, and a hash
+    of (call, key). ``key``: for a milestone its number in the book, else what the event is about.
     """
-    return str(uuid5(UUID(call_id), key))
+    h = event_key_of(call_id, key).hex()
+    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+
+
+def event_key_of(call_id: str, key: str) -> bytes:
+    """The 16 bytes of ``event_id_of``."""
+    noise = blake2b(f"{call_id}\0{key}".encode("utf-8", "surrogatepass"), digest_size=10).digest()
+    begun = bytes.fromhex(f"{call_id[:8]}{call_id[9:13]}")
+    return begun + bytes((noise[0] & 0x0F | 0x80, noise[1], noise[2] & 0x3F | 0x80)) + noise[3:]
 
 
 def usable_id(text: str) -> bool:

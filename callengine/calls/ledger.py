@@ -13,7 +13,8 @@ from callengine.calls.call import Call, Told
 from callengine.calls.channels import MAX_BESIDE, Channel, Role
 from callengine.calls.facts import MAX_US, Source
 from callengine.calls.leg import Leg, Note, Refusal
-from callengine.calls.machine import Effect, Noted, Refused
+from callengine.calls.machine import Effect, Noted, Published, Refused
+from callengine.calls.record import CallRecord
 from callengine.calls.tenancy import Rules
 
 replace = msgspec.structs.replace
@@ -38,9 +39,13 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Outcome(msgspec.Struct):
-    """What a fact or the passing of time did. ``suspects`` are channels whose end should be asked of the switch."""
+    """What a fact or the passing of time did. ``suspects`` are channels whose end should be asked of the switch.
+
+    ``records`` has that of each changed call of which a milestone was told, where nothing of it changed after that.
+    """
 
     changed: dict[str, Call] = {}
+    records: dict[str, CallRecord] = {}
     effects: list[Effect] = []
     suspects: list[str] = []
 
@@ -191,7 +196,9 @@ class Ledger:
     def spread(self, channel: Channel, notes: list[Note], now: float, out: Outcome) -> None:
         """Tell all calls of a channel what is now known of it."""
         if channel.call_id is not None:
-            self._tell(channel.call_id, channel.leg, notes, now, out)
+            call = self.calls[channel.call_id]
+            fresh = call if call.own is channel.leg else replace(call, own=channel.leg)
+            self.conclude(call, fresh, now, out, notes)
         for call_id in channel.beside:
             self._tell(call_id, channel.leg, notes if call_id in channel.made_for else (), now, out)
 
@@ -204,8 +211,8 @@ class Ledger:
     def conclude(self, known: Call, call: Call, now: float, out: Outcome, notes: list[Note] | tuple[()] = ()) -> None:
         """Settle a call that a fact touched, and note what that set in motion."""
         call_id = call.id
-        for note in notes:
-            out.effects.append(Noted(call_id, note))
+        if notes:
+            out.effects += [Noted(call_id, note) for note in notes]
         if call is known:
             return
         if self._together is not None:
@@ -214,21 +221,35 @@ class Ledger:
             return
         originated = call.origination is not None
         call, effects = machine.settle(call, self.rules, self.our_us(now) if originated else 0)
-        out.effects.extend(effects)
+        self._tell_of(call, effects, out)
         self.calls[call_id] = out.changed[call_id] = call
-        over = call.over
-        if over is not known.over:
-            if over:
-                self._farewells.set(call.own.uuid, now + self.timing.retire_s)
-                if not call.told & Told.ENDED:
-                    self._holds.set(call_id, now + _LAST_WORD_S)
-            else:
-                self._farewells.cancel(call.own.uuid)
+        if originated or call.own.over is not known.own.over:
+            self._mind_the_end(known, call, now)
         if originated and call.awaits_job is not known.awaits_job:
             if call.awaits_job:
                 self._graces.set(call_id, now + self.timing.job_grace_s)
             else:
                 self._graces.cancel(call_id)
+
+    @staticmethod
+    def _tell_of(call: Call, effects: list[Effect], out: Outcome) -> None:
+        if effects:
+            out.effects += effects
+            if isinstance(last := effects[-1], Published):
+                out.records[call.id] = last.record
+                return
+        if out.records:
+            out.records.pop(call.id, None)
+
+    def _mind_the_end(self, known: Call, call: Call, now: float) -> None:
+        over = call.over
+        if over is not known.over:
+            if over:
+                self._farewells.set(call.own.uuid, now + self.timing.retire_s)
+                if not call.told & Told.ENDED:
+                    self._holds.set(call.id, now + _LAST_WORD_S)
+            else:
+                self._farewells.cancel(call.own.uuid)
 
     @contextmanager
     def together(self, now: float, out: Outcome) -> Iterator[None]:
@@ -248,7 +269,7 @@ class Ledger:
         if call is None:
             return
         settled, effects = machine.settle(call, self.rules, self.our_us(now), release=True)
-        out.effects.extend(effects)
+        self._tell_of(settled, effects, out)
         if settled is not call:
             self.calls[call_id] = out.changed[call_id] = settled
 

@@ -7,7 +7,7 @@ in an originate) is told apart by its creation stamp.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
@@ -161,7 +161,6 @@ _OF_A_LOSS: dict[str, Any] = {
 # A creation stamp decides which life of a UUID a fact speaks of. One that is later than the event that carries it, by
 # more than any clock is set back, would make every true one look old.
 _CLOCK_SET_BACK_US = 24 * 3600 * 1_000_000
-_CLOSING: Final = (LegEnded, LegReported)
 _HOLDING: Final = (LegHeld, LegUnheld)
 DIRECTIONS: Final = ("inbound", "outbound")
 # What comes from outside is kept, but not at any length.
@@ -188,32 +187,31 @@ def parent_of(fact: LegDescribed) -> str | None:
 def merge(leg: Leg, fact: ChannelFact) -> Merged:
     """Take one fact in. Pure; commutative over the events of one channel; idempotent."""
     created = fact.created_us
-    if fact.at_us and created > fact.at_us + _CLOCK_SET_BACK_US:
+    if created > fact.at_us + _CLOCK_SET_BACK_US and fact.at_us:
         return Merged(leg, [], [_refusal("created_in_the_future", fact, created)])
     notes: list[Note] = []
     refusals: list[Refusal] = []
     change: dict[str, Any] = {}
     unusable: tuple[str, ...] = ()
-    if isinstance(fact, LegDescribed):
-        _describe(leg, fact, change)
-    life = _life(leg, fact, change, notes)
-    if life is None and not created and not leg.never_ran:
-        change["never_ran"] = True
-        notes.append(Note("never_ran", fact.at_us, leg.uuid, fact.source))
-    elif life is not None:
+    if fact.describes:
+        _describe(leg, cast(LegDescribed, fact), change)
+    if created and created == leg.created_us and not leg.gone:
+        life: Leg | None = leg
+    else:
+        life = _life(leg, fact, change, notes)
+    if life is not None:
         _take_stamps(life, fact, change, notes, refusals)
-        if isinstance(fact, _CLOSING):
-            _take_end(life, fact, change, notes, refusals)
+        if fact.closes:
+            _take_end(life, cast(LegEnded, fact), change, notes, refusals)
         elif isinstance(fact, LegHungUp):
-            if not life.gone:  # what was told as gone is corrected in one piece, by the completion
-                _take_cause(life, fact, change, refusals)
-            if not life.hung_up_at_us:
-                change["hung_up_at_us"] = fact.at_us
-                notes.append(Note("hung_up", fact.at_us, leg.uuid, fact.source, _short(fact.hangup_cause)))
+            _take_hangup(life, fact, change, notes, refusals)
         elif isinstance(fact, _HOLDING):
             _take_hold(life, fact, change, notes)
         unusable = _take_variables(life, fact, change)
         leg = life
+    elif not created and not leg.never_ran:
+        change["never_ran"] = True
+        notes.append(Note("never_ran", fact.at_us, leg.uuid, fact.source))
     if change:
         if fact.at_us > leg.last_seen_us and not leg.over:
             change["last_seen_us"] = fact.at_us
@@ -314,6 +312,14 @@ def _take_cause(
         refusals.append(_refusal("cause_changed", fact, cause))
 
 
+def _take_hangup(leg: Leg, fact: LegHungUp, change: dict[str, Any], notes: list[Note], refusals: list[Refusal]) -> None:
+    if not leg.gone:  # what was told as gone is corrected in one piece, by the completion
+        _take_cause(leg, fact, change, refusals)
+    if not leg.hung_up_at_us:
+        change["hung_up_at_us"] = fact.at_us
+        notes.append(Note("hung_up", fact.at_us, leg.uuid, fact.source, _short(fact.hangup_cause)))
+
+
 def _take_end(
     leg: Leg, fact: LegEnded | LegReported, change: dict[str, Any], notes: list[Note], refusals: list[Refusal]
 ) -> None:
@@ -342,22 +348,22 @@ def _take_variables(leg: Leg, fact: ChannelFact, change: dict[str, Any]) -> tupl
     core = fact.core_uuid
     if core != leg.core_uuid and core and fact.at_us >= leg.last_seen_us:
         change["core_uuid"] = core[:_MAX_TEXT]
-    if fact.sip_call_id and leg.sip_call_id is None:
-        change["sip_call_id"] = fact.sip_call_id[:_MAX_TEXT]
-    if fact.leg_agent and leg.leg_agent is None:
-        change["leg_agent"] = fact.leg_agent[:_MAX_TEXT]
-    if fact.own_agent and leg.own_agent is None:
-        change["own_agent"] = fact.own_agent[:_MAX_TEXT]
-    if fact.queue and leg.queue is None:
-        change["queue"] = fact.queue[:_MAX_TEXT]
-    if fact.voice_agent == "true" and not leg.voice_agent:
+    if leg.sip_call_id is None and (value := fact.sip_call_id):
+        change["sip_call_id"] = value[:_MAX_TEXT]
+    if (value := fact.leg_agent) and leg.leg_agent is None:
+        change["leg_agent"] = value[:_MAX_TEXT]
+    if (value := fact.own_agent) and leg.own_agent is None:
+        change["own_agent"] = value[:_MAX_TEXT]
+    if (value := fact.queue) and leg.queue is None:
+        change["queue"] = value[:_MAX_TEXT]
+    if (value := fact.voice_agent) and value == "true" and not leg.voice_agent:
         change["voice_agent"] = True
-    if fact.amd_result and leg.amd_result is None:
-        change["amd_result"] = fact.amd_result[:_MAX_TEXT]
-    if fact.tenant and leg.tenant is None:
-        change["tenant"] = fact.tenant[:_MAX_TEXT]
-    if isinstance(fact, LegDescribed) and fact.gateway and leg.gateway is None:
-        change["gateway"] = fact.gateway[:_MAX_TEXT]
+    if (value := fact.amd_result) and leg.amd_result is None:
+        change["amd_result"] = value[:_MAX_TEXT]
+    if (value := fact.tenant) and leg.tenant is None:
+        change["tenant"] = value[:_MAX_TEXT]
+    if fact.describes and leg.gateway is None and (value := cast(LegDescribed, fact).gateway):
+        change["gateway"] = value[:_MAX_TEXT]
     return _take_ids(leg, fact, change) if fact.campaign or fact.lead else ()
 
 

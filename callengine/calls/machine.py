@@ -236,24 +236,27 @@ def settle(call: Call, rules: Rules, our_us: int, *, release: bool = False) -> t
     ``release``: nothing is waited for any longer, neither a tenant's name nor who hung up.
     """
     effects: list[Effect] = []
-    call, unknown = attribute(call, rules)
-    if unknown is not None:
-        effects.append(unknown)
+    own = call.own
+    if call.held or own.tenant or own.campaign or own.lead or own.queue:
+        call, unknown = attribute(call, rules)
+        if unknown is not None:
+            effects.append(unknown)
     o = call.origination
     # Once: unless it goes on after all, since the agent's channel, thought gone, is there.
-    if o is not None and not call.own.created_us and call.over is not bool(o.ended_us):
+    if o is not None and not own.created_us and call.over is not bool(o.ended_us):
         call = replace(call, origination=replace(o, ended_us=our_us if call.over else 0))
     if call.held:
-        if not (release or call.tenant_named or rules.single or call.own.answered_us or call.over):
+        if not (release or call.tenant_named or rules.single or own.answered_us or call.over):
             return call, effects
         call = replace(call, held=False)
     told = call.told
+    events: tuple[EventName, ...]
     if told & Told.ENDED:
         record = record_of(call)
         final = finality(record)
         if final == call.told_of:
             return call, effects
-        due, events = Told.NOTHING, [EventName.CORRECTED]
+        due, events = Told.NOTHING, (EventName.CORRECTED,)
     else:
         due = milestones(call) & ~told
         if due & Told.ENDED and not release and last_word_is_due(call):
@@ -262,7 +265,7 @@ def settle(call: Call, rules: Rules, our_us: int, *, release: bool = False) -> t
             return call, effects
         record = record_of(call)
         final = finality(record) if due & Told.ENDED else ()
-        events = [event for flag, event in _EVENTS if due & flag]
+        events = _EVENTS[due]
     seq = call.seq
     for event in events:
         seq += 1
@@ -273,10 +276,12 @@ def settle(call: Call, rules: Rules, our_us: int, *, release: bool = False) -> t
     return replace(call, told=told | due, told_of=final, seq=seq), effects
 
 
-_EVENTS = (
+_IN_ORDER = (
     (Told.DIALING, EventName.DIALING),
     (Told.RINGING, EventName.RINGING),
     (Told.ANSWERED, EventName.ANSWERED),
     (Told.AGENT_CONNECTED, EventName.AGENT_CONNECTED),
     (Told.ENDED, EventName.ENDED),
 )
+# By all bits that may be due.
+_EVENTS = tuple(tuple(event for bit, event in _IN_ORDER if due & bit) for due in range(2 * Told.ENDED))

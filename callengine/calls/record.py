@@ -17,7 +17,7 @@ from callengine.calls.facts import Source
 from callengine.calls.leg import Leg
 
 
-class CallRecord(msgspec.Struct, kw_only=True):
+class CallRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     """One call as a row. The fields up to ``seq`` are the engine's; those after it are set by people, by the analysis,
     or by whoever looks at recordings: ``files`` has one for each that was looked at.
     """

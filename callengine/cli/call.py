@@ -136,7 +136,8 @@ def _client(args: argparse.Namespace) -> Client:
 
 
 def _configured_url(args: argparse.Namespace) -> str:
-    from callengine.cli.settings import load_settings, local_url
+    from callengine.cli.settings import load_settings
+    from callengine.config.places import local_url
 
     return local_url(load_settings(args))
 

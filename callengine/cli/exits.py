@@ -9,6 +9,7 @@ FAILED: Final = 1
 USAGE: Final = 2
 NOT_FOUND: Final = 3
 UNAVAILABLE: Final = 4
+DOUBTFUL: Final = 5
 CONFIGURATION: Final = 78  # EX_CONFIG of sysexits.h; systemd/callengine.service does not restart on it
 INTERRUPTED: Final = 130  # 128 + SIGINT, as shells have it
 BROKEN_PIPE: Final = 141  # 128 + SIGPIPE
@@ -20,6 +21,7 @@ exit codes:
   2    wrong usage
   3    there is no such call, tenant, key, …
   4    the database, the daemon or the switch cannot be reached, now
+  5    doctor: nothing fails, something is doubtful
   70   the daemon gave up over a fault of its own
   78   the settings cannot be used
 """

@@ -12,7 +12,19 @@ import sys
 from collections.abc import Sequence
 
 from callengine import __version__
-from callengine.cli import accounts, analyze, audit, call, check_config, daemon, migrate, quarantine, replay, webhook
+from callengine.cli import (
+    accounts,
+    analyze,
+    audit,
+    call,
+    check_config,
+    daemon,
+    doctor,
+    migrate,
+    quarantine,
+    replay,
+    webhook,
+)
 from callengine.cli.demo import command as demo
 from callengine.cli.exits import (
     BROKEN_PIPE,
@@ -43,6 +55,7 @@ _EPILOG = f"""\
 first steps:
   callengine demo                      live calls on a stand-in switch, in this terminal
   callengine check-config              are the settings good, and what are they
+  callengine doctor                    is all of the live system as it has to be
   callengine tenant create acme        a tenant, and then a key to read its calls:
   callengine key create --tenant acme --scope calls:read
   callengine run                       the daemon
@@ -58,6 +71,7 @@ def build_parser() -> Parser:
     demo.register(commands)
     daemon.register(commands)
     check_config.register(commands)
+    doctor.register(commands)
     accounts.register(commands)
     call.register(commands)
     webhook.register(commands)

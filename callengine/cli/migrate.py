@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from callengine.cli.exits import FAILED, OK
 from callengine.cli.output import print_json, say
 from callengine.cli.parser import Commands, Parser, config_option, json_option
-from callengine.cli.settings import database_file, is_missing, load_settings
+from callengine.cli.settings import is_missing, load_settings
+from callengine.config.places import database_file
 
 if TYPE_CHECKING:
     from callengine.config.settings import Settings

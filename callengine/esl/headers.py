@@ -241,6 +241,39 @@ class _ChannelEvent:
 
 _NAME_PREFIX: Final = b'{"Event-Name":"'
 _NAME_AT: Final = len(_NAME_PREFIX)
+# Channel variables stand behind all that the switch says of the channel itself. Within a value the quote is escaped.
+_VARIABLES: Final = b',"variable_'
+_BEFORE_VARIABLES: Final = 1024
+_UUID_IS: Final = b'"Unique-ID":"'
+_CREATED_IS: Final = b'"Caller-Channel-Created-Time":"'
+# No variable is read of it: the completion follows at once, with the same and more.
+_HANGUP: Final = b"CHANNEL_HANGUP"
+DESTROY: Final = _NAME_PREFIX + b'CHANNEL_DESTROY"'
+"""What a CHANNEL_DESTROY begins with."""
+
+
+class Destroyed(NamedTuple):
+    """Which channel a CHANNEL_DESTROY is about, and when that was created (µs, in digits)."""
+
+    uuid: str
+    created_us: str
+
+
+def destroyed(body: bytes) -> Destroyed | None:
+    """What a CHANNEL_DESTROY is about, read off its bytes; None where that is not plain.
+
+    Most of these repeat what CHANNEL_HANGUP_COMPLETE told, and are the largest of all events.
+    """
+    uuid_at, created_at = body.find(_UUID_IS), body.find(_CREATED_IS)
+    if uuid_at < 0 or created_at < 0:
+        return None
+    uuid_at += len(_UUID_IS)
+    created_at += len(_CREATED_IS)
+    uuid = body[uuid_at : body.find(b'"', uuid_at)]
+    created = body[created_at : body.find(b'"', created_at)]
+    if not created.isdigit() or not uuid.replace(b"-", b"").isalnum():
+        return None
+    return Destroyed(uuid.decode("ascii"), created.decode("ascii"))
 
 
 @lru_cache(maxsize=8)
@@ -252,8 +285,12 @@ def _readers(variables: Variables) -> dict[bytes, _Reader]:
         "lead": f"variable_{variables.lead}",
     }
     readers = {event.encode(): _reader(kind, kind.fact) for event, kind in _OTHER_EVENTS.items()}
+    plain = {name: _NO_HEADER if header.startswith("variable_") else header for name, header in headers.items()}
     for event, base in _CHANNEL_EVENTS.items():
-        shape = _ChannelEvent(event, base, headers, variables.agents)
+        if event.encode() == _HANGUP:
+            shape = _ChannelEvent(event, base, plain, ())
+        else:
+            shape = _ChannelEvent(event, base, headers, variables.agents)
         readers[event.encode()] = _reader(shape.kind, shape.finish)
     return readers
 
@@ -273,6 +310,10 @@ class Translator:
             name = body[_NAME_AT : body.find(b'"', _NAME_AT)]
             reader = self._readers.get(name)
             if reader is not None:
+                if name == _HANGUP:
+                    cut = body.find(_VARIABLES, _BEFORE_VARIABLES)
+                    if cut > 0:
+                        body = body[:cut] + b"}"
                 try:
                     decoded = reader.decode(body)
                 except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
+from pathlib import Path
 from typing import Final, TypeAlias
+from xml.sax.saxutils import quoteattr
 
 from callengine.standin import callcenter, legs, sources
 from callengine.standin.api_show import show
@@ -277,9 +279,28 @@ def _expanded(switch: Switch, argument: str) -> str | Job:
     return call(switch, name, rest)
 
 
-_MODULES: Final = frozenset(
-    "mod_commands mod_dptools mod_event_socket mod_sofia mod_loopback mod_callcenter mod_json_cdr mod_sndfile".split()
-)
+def _sofia(switch: Switch, argument: str) -> str:
+    """``status gateway NAME`` alone."""
+    match argument.split():
+        case ["status", "gateway", name] if switch.options.knows_gateway(name):
+            return f"{'=' * 97}\nName    \t{name}\nProfile \texternal\nState   \tNOREG\nStatus  \tUP\n{'=' * 97}\n"
+        case ["status", "gateway", _]:
+            return "Invalid Gateway!\n"
+        case _:
+            return "-USAGE: sofia status gateway <name>\n"
+
+
+def _xml_locate(switch: Switch, argument: str) -> str:
+    """``configuration configuration name json_cdr.conf`` alone."""
+    if argument.split() != ["configuration", "configuration", "name", "json_cdr.conf"]:
+        return "can't find anything\n"
+    given = {"log-dir": str(switch.options.cdr)} if switch.options.cdr is not None else {}
+    params = "".join(
+        f"    <param name={quoteattr(name)} value={quoteattr(value)}></param>\n"
+        for name, value in {**given, **switch.options.json_cdr}.items()
+    )
+    return f'<configuration name="json_cdr.conf">\n  <settings>\n{params}  </settings>\n</configuration>\n'
+
 
 COMMANDS: Final[dict[str, Command]] = {
     "originate": _originate,
@@ -299,8 +320,11 @@ COMMANDS: Final[dict[str, Command]] = {
     "eval": _eval,
     "expand": _expanded,
     "create_uuid": lambda switch, _argument: switch.new_uuid(),
+    "file_exists": lambda _switch, argument: "true" if Path(argument).exists() else "false",
+    "sofia": _sofia,
+    "xml_locate": _xml_locate,
     "strepoch": lambda switch, _argument: str(switch.clock.now_us() // 1_000_000),
-    "module_exists": lambda _switch, argument: "true" if argument in _MODULES else "false",
+    "module_exists": lambda switch, argument: "true" if argument in switch.options.modules else "false",
     **UUID_COMMANDS,
 }
 

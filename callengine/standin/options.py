@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Final
+
+MODULES: Final = frozenset(
+    "mod_commands mod_dptools mod_event_socket mod_sofia mod_loopback mod_callcenter mod_json_cdr mod_sndfile".split()
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +23,10 @@ class SocketUser:
 
 @dataclass(slots=True)
 class Options:
-    """Settings of one stand-in. Times are real seconds; ``time_scale`` divides what lives last, and nothing else."""
+    """Settings of one stand-in. Times are real seconds; ``time_scale`` divides what lives last, and nothing else.
+
+    ``json_cdr`` is what its json_cdr.conf has beside the folder of ``cdr``; it posts nothing.
+    """
 
     host: str = "127.0.0.1"
     port: int = 0
@@ -38,6 +46,8 @@ class Options:
     max_sessions: int = 5000
     sessions_per_second: int = 1000
     gateways: tuple[str, ...] = ()
+    modules: frozenset[str] = MODULES
+    json_cdr: dict[str, str] = field(default_factory=dict)
     queue_limit: int = 100_000
     lost_limit: int = 500
     reorder: float = 0.01

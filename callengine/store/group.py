@@ -26,6 +26,7 @@ _MAX_DELICATE: Final = 10_000
 _MARK_EVERY_US: Final = 1_000_000
 _BUSY_TIMEOUT_S: Final = 1.0
 _JOB_ATTEMPTS: Final = 3
+_CHUNK: Final = 500
 
 UNKNOWN: Final = "the connection broke during the commit; whether it took effect is unknown"
 
@@ -349,9 +350,13 @@ class Committer:
                 " GROUP BY call_id"
             )
             return dict(sql.query(db, text, (list(call_ids), rows.FIRST_OUTSIDE_NOTE)).fetchall())
-        text = "SELECT max(n) FROM call_event WHERE call_id = ? AND n < ?"
-        keys = [(i, (self._pack(i), rows.FIRST_OUTSIDE_NOTE)) for i in call_ids]
-        return {i: sql.query(db, text, key).fetchone()[0] or 0 for i, key in keys}
+        found: dict[str, int] = {}
+        for start in range(0, len(call_ids), _CHUNK):
+            chunk = {self._pack(i): i for i in call_ids[start : start + _CHUNK]}
+            marks = ", ".join("?" * len(chunk))
+            text = f"SELECT call_id, max(n) FROM call_event WHERE call_id IN ({marks}) AND n < ? GROUP BY call_id"  # noqa: S608
+            found |= {chunk[i]: n for i, n in sql.query(db, text, (*chunk, rows.FIRST_OUTSIDE_NOTE)).fetchall()}
+        return found
 
     # -- calls that the book had forgotten ---------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ and to the analysis, and no upsert of ours ever touches them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -14,7 +15,7 @@ import peewee
 
 from callengine.calls.call import Call, Recording
 from callengine.calls.facts import Source
-from callengine.calls.ids import event_id_of, recording_id_of
+from callengine.calls.ids import event_key_of, recording_id_of
 from callengine.calls.leg import Note
 from callengine.calls.machine import Published
 from callengine.calls.record import CallRecord, StoredEvent, record_of
@@ -118,6 +119,8 @@ def _text(value: str) -> str:
     return value
 
 
+# A call's id is packed for each of its rows, one after another; a tenant's for all of them.
+@lru_cache(maxsize=4096)
 def _bytes(value: str) -> bytes:
     packed = bytes.fromhex(value.replace("-", ""))
     if len(packed) != 16:
@@ -143,7 +146,7 @@ def call_row(call: Call, record: CallRecord | None, pack: Callable[[str], Any]) 
         pack(values[0]),
         pack(values[1]),
         *values[2:_JSON_AT],
-        *(encode_json(part).decode() for part in values[_JSON_AT:_SEQ_AT]),
+        *(encode_json(part).decode() if part else "[]" for part in values[_JSON_AT:_SEQ_AT]),
         values[_SEQ_AT],
         encode_json(call).decode(),
     )
@@ -151,7 +154,7 @@ def call_row(call: Call, record: CallRecord | None, pack: Callable[[str], Any]) 
 
 def event_row(call_id: Any, n: int, note: Note) -> Row:
     """The row of a timeline's entry, for ``EVENTS``."""
-    return (call_id, n, note.at_us, note.name, note.leg, note.source.value, note.detail)
+    return (call_id, n, note.at_us, note.name, note.leg, note.source._value_, note.detail)
 
 
 def recording_row(call: Call, recording: Recording, now_us: int, pack: Callable[[str], Any]) -> Row:
@@ -181,13 +184,15 @@ def analysis_row(call: Call, now_us: int, pack: Callable[[str], Any]) -> Row:
 
 def outbox_row(published: Published, now_us: int, pack: Callable[[str], Any]) -> Row:
     """The row of a milestone, for ``outbox.MILESTONES``."""
+    call_id, event, seq, record = published
+    key = event_key_of(call_id, str(seq))
     return (
-        pack(event_id_of(published.call_id, str(published.seq))),
-        pack(published.call_id),
-        pack(published.record.tenant_id),
-        published.seq,
-        published.event.value,
-        encode_json(published.record).decode(),
+        key if pack is _bytes else text_of(key),
+        pack(call_id),
+        pack(record.tenant_id),
+        seq,
+        event._value_,
+        encode_json(record).decode(),
         now_us,
     )
 

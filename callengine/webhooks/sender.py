@@ -142,6 +142,25 @@ class Sender:
         finally:
             timeout.close()
 
+    def reach(self, url: str, *, tenant_id: str = "") -> str | None:
+        """Connects (over TLS, if the URL says so) and sends nothing. Returns why that failed, None where it did not."""
+        timeout = gevent.Timeout(self._timeout_s)
+        timeout.start()
+        try:
+            target = parse(url)
+            self._open(target, self._guard.addresses(target, tenant_id)).close()
+        except (LookupsBusy, UrlRefused, NameNotResolved) as error:
+            return str(error)
+        except _Failed as failure:
+            return failure.reason
+        except gevent.Timeout as raised:
+            if raised is not timeout:
+                raise
+            return f"no connection within {self._timeout_s:g} s"
+        finally:
+            timeout.close()
+        return None
+
     def _sent(self, url: str, headers: Mapping[str, str], body: bytes, began: float, tenant_id: str) -> Reply:
         try:
             target = parse(url)

@@ -184,6 +184,8 @@ class Desk:
     def _keep(self, out: Outcome) -> None:
         for call in out.changed.values():
             assert self.book.calls.get(call.id) in (call, None)
+        for call_id, record in out.records.items():
+            assert record == record_of(out.changed[call_id])
         self.changes += len(out.changed)
         self.calls.update(out.changed)
         self.effects.extend(out.effects)

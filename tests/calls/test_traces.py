@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import pytest
 
+from callengine.calls.book import Book, Rules
 from callengine.calls.call import Call
 from callengine.calls.machine import Refused
 from callengine.calls.record import record_of
@@ -99,3 +100,15 @@ def test_one_call_a_root_channel(name: str) -> None:
         if not leg:
             roots.add(event["Unique-ID"])
     assert {c.fs_uuid for c in calls} == roots
+
+
+@pytest.mark.parametrize("name", streams.names("json"))
+def test_what_was_told_last_is_the_row(name: str) -> None:
+    book = Book("golden", Rules(default_tenant="t"), epoch_us=0)
+    told = 0
+    for fact in streams.facts(name):
+        out = book.apply(fact, 1.0)
+        for call_id, record in out.records.items():
+            told += 1
+            assert record == record_of(out.changed[call_id])
+    assert told or not book.calls

@@ -26,6 +26,7 @@ COMMANDS = {
     "campaign list",
     "campaign update",
     "check-config",
+    "doctor",
     "demo",
     "key create",
     "key list",

@@ -107,6 +107,76 @@ def test_a_file_that_is_no_toml(tmp_path: Path, content: bytes, fact: str) -> No
     assert found[0].startswith(f"{file}{fact}")
 
 
+# What people write, the line that tells it, and what is to be done.
+_TYPICAL = {
+    "a typo": ('[esl]\npasword = "x"', 2, "esl.pasword", "did you mean esl.password?"),
+    "a section's typo": ('[http]\nport = 1\n[recording]\nstart = "all"', 3, "recording", "did you mean recordings?"),
+    "a setting in the wrong section": ("[esl]\npublic_url = 'http://x'", 2, "esl.public_url", "mean http.public_url?"),
+    "no quotes": ("[esl]\nhost = 127.0.0.1", 2, "TOML", 'text stands in quotes, as in "127.0.0.1"'),
+    "yes": ("[ai]\nenabled = yes", 2, "TOML", "yes and no are true and false"),
+    "curly quotes": ("[esl]\nhost = \u201c127.0.0.1\u201d", 2, "TOML", "straight quotes"),
+    "a section twice": ("[esl]\nport = 1\n[http]\n[esl]\n", 4, "TOML", "put both parts there"),
+    "a setting twice": ("[esl]\nport = 1\nport = 2", 3, "TOML", "delete one"),
+    "an open list": ('[http]\nport = 1\n[recordings]\ndirectories = ["/a"\n\n', 4, "TOML", "ends with ]"),
+    "an open list, with a comma": ('[cdr]\ndirectories = [\n"/a",\n', 2, "TOML", "ends with ]"),
+    "a backslash": ('[originate]\ndestination_pattern = "\\+372"', 2, "TOML", "in single quotes"),
+    "no list": ('[recordings]\ndirectories = "/a"', 2, "recordings.directories", "must be a list, in brackets"),
+    "a relative path": ('[recordings]\ndirectories = ["a"]', 2, "recordings.directories.0", "beginning with /"),
+    "a host with its port": ('[esl]\nhost = "10.0.0.1:8021"', 2, "esl.host", "the port is a setting of its own"),
+    "a host as a URL": ('[http]\nhost = "http://x"', 2, "http.host", "without http://"),
+    "a URL without scheme": ('[http]\npublic_url = "x.example"', 2, "http.public_url", "must begin with http://"),
+    "a port out of range": ("[http]\nport = 80888", 2, "http.port", "less than or equal to 65535"),
+    "another database": ('[database]\nurl = "mysql://x/y"', 2, "database.url", "sqlite:/// or postgresql://"),
+    "two slashes": ('[database]\nurl = "sqlite://a.db"', 2, "database.url", "sqlite:////var/lib/callengine"),
+    "no key": ("[ai]\nsdk = 'google-genai'\nenabled = true", 3, "ai.enabled", "as the credential ai.api_key"),
+    "no bucket": ('[s3]\n[recordings]\nstorage = "s3"', 3, "recordings.storage", "needs s3.bucket, s3.access_key_id"),
+    "no destination": ('[originate.gateways.a]\n\ndial_string = "x"', 3, "dial_string", "must contain {destination}"),
+    "a word that is none": ('[log]\nlevel = "verbose"', 2, "log.level", "'debug', 'info', 'warning' or 'error'"),
+    "bounds crossed": ("[esl]\nport = 1\nbackoff_min_s = 9", 3, "backoff_min_s", "not be greater than backoff_max_s"),
+}
+
+
+@pytest.mark.parametrize("mistake", _TYPICAL)
+def test_typical_mistakes(tmp_path: Path, mistake: str) -> None:
+    text, line, what, remedy = _TYPICAL[mistake]
+    file = tmp_path / "callengine.toml"
+    file.write_text(text, encoding="utf-8")
+    (told,) = problems(file)
+    assert told.startswith(f"{file}:{line}: ")
+    assert what in told
+    assert remedy in told
+    assert told.isprintable()
+
+
+def test_a_file_of_an_editor_on_windows(tmp_path: Path) -> None:
+    file = tmp_path / "callengine.toml"
+    file.write_bytes(b"\xef\xbb\xbf[esl]\r\nport = 8022\r\n")
+    assert load(file, {}).esl.port == 8022
+
+
+def test_a_long_file_that_is_left_open_is_told_at_once(tmp_path: Path) -> None:
+    file = tmp_path / "callengine.toml"
+    file.write_text("a = [\n" + "1,\n" * 200_000)
+    (told,) = problems(file)
+    assert told.startswith(f"{file}:200002: is no TOML: Unclosed array")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "fe80::1%eth0", "fs1.example.com", "localhost", "freeswitch"])
+def test_hosts(tmp_path: Path, host: str) -> None:
+    assert load(None, {"CALLENGINE_CONFIG": os.devnull, "CALLENGINE_ESL__HOST": host}).esl.host == host
+
+
+def test_a_folder_of_credentials(tmp_path: Path) -> None:
+    (tmp_path / "callengine_esl.password").write_text("sesame\n")
+    (tmp_path / "metrics.token").write_text("open")
+    environ = {"CALLENGINE_CONFIG": os.devnull, "CREDENTIALS_DIRECTORY": str(tmp_path)}
+    settings = load(None, environ)
+    assert settings.esl.password.get_secret_value() == "sesame"
+    assert settings.metrics.token.get_secret_value() == "open"
+    (tmp_path / "callengine_esl.pasword").write_text("x")
+    assert problems(None, environ) == ["credential esl.pasword: there is no such setting; did you mean esl.password?"]
+
+
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
     missing = tmp_path / "none.toml"
     remedy = "name another with --config, or let us read it"

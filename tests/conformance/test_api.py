@@ -276,3 +276,17 @@ def test_sched_api_runs_a_command_later(target: Target, switch: Switch, uuid: st
     live(target, switch, uuid)
     assert re.fullmatch(r"\+OK Added: \d+\n", switch.api(f"sched_api +1 none uuid_kill {uuid} USER_BUSY"))
     assert switch.wait(uuid, "CHANNEL_HANGUP_COMPLETE", 5)["Hangup-Cause"] == "USER_BUSY"
+
+
+def test_what_a_look_from_outside_is_told(switch: Switch) -> None:
+    """What ``callengine doctor`` asks for."""
+    assert switch.api("module_exists mod_commands").strip() == "true"
+    assert switch.api("module_exists mod_of_nobody").strip() == "false"
+    assert switch.api("file_exists /").strip() == "true"
+    assert switch.api("file_exists /no/such/file").strip() == "false"
+    assert switch.api("sofia status gateway invalid-gateway-of-nobody").strip() == "Invalid Gateway!"
+    located = switch.api("xml_locate configuration configuration name json_cdr.conf").strip()
+    assert located.startswith('<configuration name="json_cdr.conf"')
+    assert located.endswith("</configuration>")
+    assert switch.api("xml_locate configuration configuration name of_nobody.conf").strip() == "can't find anything"
+    assert switch.api("fsctl pause_check").strip() == "false"

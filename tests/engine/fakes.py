@@ -8,6 +8,7 @@ import orjson
 
 from callengine.calls.call import Call
 from callengine.calls.machine import Noted, Published
+from callengine.calls.record import CallRecord
 from callengine.errors import EslDisconnected
 
 
@@ -19,7 +20,7 @@ class KeptWriter:
         self.notes: list[Noted] = []
         self.published: list[Published] = []
 
-    def put(self, call: Call) -> None:
+    def put(self, call: Call, record: CallRecord | None = None) -> None:
         self.calls[call.id] = call
 
     def note(self, noted: Noted) -> None:

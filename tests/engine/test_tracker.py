@@ -134,3 +134,37 @@ def test_a_refused_transition_is_counted_each_time_and_logged_once(caplog: pytes
     rig.work_off([*whole_call()[:2], changed, changed])
     assert sum(v for k, v in rig.samples().items() if k.startswith("callengine_refused_transitions_total")) == 2
     assert sum("refused" in r.message for r in caplog.records) == 1
+
+
+def destroy(uuid: str, created: int, **stamps: int) -> bytes:
+    return event("CHANNEL_DESTROY", headers(uuid, created, **stamps), **{"Hangup-Cause": "NORMAL_CLEARING"})
+
+
+def test_a_destroy_that_repeats_the_end_is_counted_and_no_more() -> None:
+    rig = Rig()
+    last = destroy("u1", T, answered=T + 1_000_000, hangup=T + 5_000_000)
+    rig.work_off([*whole_call(), last])
+    assert rig.samples()["callengine_events_total[('fact', 'LegDestroyed')]"] == 1
+    assert [p.event for p in rig.writer.published] == ["call.dialing", "call.answered", "call.ended"]
+
+
+def test_a_destroy_whose_completion_never_came_ends_the_call() -> None:
+    rig = Rig()
+    rig.work_off([*whole_call()[:2], destroy("u1", T, answered=T + 1_000_000, hangup=T + 5_000_000)])
+    (call,) = rig.writer.calls.values()
+    assert call.over
+    assert call.own.hangup_us == T + 5_000_000
+
+
+def test_a_destroy_of_another_life_is_read() -> None:
+    rig = Rig()
+    rig.work_off([*whole_call(), destroy("u1", T + 9_000_000, hangup=T + 10_000_000)])
+    (call,) = rig.writer.calls.values()
+    assert call.own.created_us == T + 9_000_000
+
+
+def test_a_destroy_that_is_not_plain_is_read_in_full() -> None:
+    rig = Rig()
+    odd = b'{"Event-Name":"CHANNEL_DESTROY","Unique-ID":"u\\u00311","Caller-Channel-Created-Time":"x"}'
+    rig.work_off([*whole_call(), odd])
+    assert len(rig.poison) == 1

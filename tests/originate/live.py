@@ -35,7 +35,7 @@ class Memory(FakeWriter):
         self.records: dict[str, CallRecord] = {}
         self.notes: dict[str, list[tuple[str, str | None]]] = {}
 
-    def put(self, call: Call) -> None:
+    def put(self, call: Call, record: CallRecord | None = None) -> None:
         self.records[call.id] = record_of(call)
 
     def note(self, noted: Noted) -> None:

@@ -16,7 +16,7 @@ from callengine.calls.call import Call
 from callengine.calls.facts import Fact, Source
 from callengine.calls.leg import Note
 from callengine.calls.machine import Noted, Published
-from callengine.calls.record import record_of
+from callengine.calls.record import CallRecord, record_of
 from callengine.esl.headers import Translator
 from callengine.esl.intake import IntakeQueue
 from callengine.esl.wire import EVENT_JSON, Framer
@@ -50,7 +50,7 @@ class Kept:
         self._noted: dict[str, list[Note]] = {}
         self._published: dict[str, list[Published]] = {}
 
-    def put(self, call: Call) -> None:
+    def put(self, call: Call, record: CallRecord | None = None) -> None:
         self._calls[call.id] = call
 
     def note(self, noted: Noted) -> None:

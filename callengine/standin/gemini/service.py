@@ -107,6 +107,10 @@ class Service:
         if found := re.fullmatch(r"/(v1|v1beta)/models/([^/:]+):generateContent", request.path):
             note["route"], note["model"] = "generateContent", found[2]
             return self._generate(request, chosen(found[2]), note)
+        if request.method == "GET" and (found := re.fullmatch(r"/(?:v1|v1beta)/models/([^/:]+)", request.path)):
+            note["route"], note["model"] = "models.get", found[1]
+            chosen(found[1]).check()
+            return Reply(200, {"name": f"models/{found[1]}", "version": "simulated", "displayName": "Simulated"})
         if found := re.fullmatch(r"/(v1|v1beta)/files(?:/([^/]+))?", request.path):
             return self._file(request, found[1], found[2], note)
         raise ApiError(404, "The requested URL was not found on this server.")
