@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from itertools import chain, repeat
 from typing import NamedTuple
 
 from gevent.event import Event
@@ -57,6 +58,9 @@ _SUSPECTS_AT_ONCE = 256
 _SENDERS = 16
 _RECORDERS = 4
 _TEND_SPOOL_S = 0.5
+# The switch's list of channels lags by what its database has yet to write: soon after a connect, then slowly for ever.
+_LOOK_SOON_S = (1.0, 3.0, 10.0)
+_LOOK_EVERY_S = 60.0
 
 
 class Storage(NamedTuple):
@@ -272,7 +276,17 @@ class Engine:
             self.waiting_for = None
             self.reconciled.set()
             log.info("%s: compared with the switch, %d calls live", self.node, sum(1 for _ in self.book.live()))
-            client.closed.wait()
+            self._look_again(client)
+
+    def _look_again(self, client: EslClient) -> None:
+        """Until that connection ends."""
+        for wait_s in chain(_LOOK_SOON_S, repeat(_LOOK_EVERY_S)):
+            if client.closed.wait(wait_s):
+                return
+            try:
+                self._reconciler.look_again(client)
+            except EslError as error:
+                log.warning("the switch was not asked again for its channels: %s", error)
 
     def _without_channel(self) -> list[Call]:
         return [c for c in self.book.live() if c.origination is not None and not c.own.created_us]
@@ -301,7 +315,7 @@ class Engine:
             try:
                 self.holder.claim()
                 self._open_spool()
-                fence = self.storage.lease.hold(node, self.holder.name, dead=self.holder.predecessor)
+                fence = self.storage.lease.hold(node, self.holder.name, dead=self.holder.predecessors)
                 # Before anything is written: what was taken from us since, by whomever, stays theirs.
                 self.writer.guard(fence, self._lost_lease)
                 self._held = fence

@@ -3,7 +3,8 @@
 We are subscribed before the switch's list is asked for, and its events are joined with what the list tells, in
 whatever order; only a channel that the switch denies is closed, and only after all events that came before the denial
 were applied. ``show channels`` is a scoreboard that lags, so a channel missing there is asked for by name
-(mod_commands.c, uuid_exists).
+(mod_commands.c, uuid_exists), and the list is asked for again (``look_again``): a channel that began just before we
+were subscribed may not be on it yet.
 """
 
 from __future__ import annotations
@@ -67,10 +68,23 @@ class Reconciler:
         ours -= {uuid for uuid in ours if (leg := book.leg(uuid)) is not None and leg.over}
         listed = self._listed(switch)
         dumps = [u for u in listed if u in ours or (self._adopting() and not book.knows(u))]
-        for fact in self._ask_all(dumps, lambda uuid: self._dump(switch, uuid)):
-            self._metrics.reconciled.labels("known" if book.knows(fact.uuid) else "adopted").inc()
-            self._tracker.take(fact)
+        self._take_in(switch, dumps)
         self.verify(switch, ours.difference(listed))
+
+    def look_again(self, switch: Asker) -> None:
+        """Adopt what the list has by now and no event described. Raises EslError when the connection is lost."""
+        if not self._adopting():
+            return
+        listed = self._listed(switch)
+        # Of what began since we were subscribed the events tell; they came before the list did.
+        self._drain()
+        self._take_in(switch, [uuid for uuid in listed if not self._tracker.book.knows(uuid)])
+
+    def _take_in(self, switch: Asker, uuids: list[str]) -> None:
+        for fact in self._ask_all(uuids, lambda uuid: self._dump(switch, uuid)):
+            known = self._tracker.book.knows(fact.uuid)
+            self._metrics.reconciled.labels("known" if known else "adopted").inc()
+            self._tracker.take(fact)
 
     def verify(self, switch: Asker, uuids: Iterable[str]) -> None:
         """Close each of these channels that the switch denies to know."""

@@ -160,7 +160,8 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
             return self.own.over
         own = self.own
         if own.created_us:
-            return own.over and o.answered
+            # Of one that was given up no answer is waited for: it came all the same, and ends with its channel.
+            return own.over and (o.answered or o.abandoned is not None)
         if o.abandoned is not None or o.refused:
             return True
         return (o.answered and self._came_to_nothing) or (o.job_overdue and own.never_ran)

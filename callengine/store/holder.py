@@ -1,7 +1,8 @@
 """Who this process is to the others on the database, and who it follows.
 
 A lease outlives the process that held it by some seconds, in which nothing would be tracked. A process that gets the
-lock of its state directory knows that whoever had it before is dead, and may take over at once what that one held.
+lock of its state directory knows that whoever had it before is dead, and may take over at once what these held: also
+what the last but one held, where the last was killed before it had taken that over itself.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from pathlib import Path
 from typing import Final
 
 _FILE: Final = "engine.lock"
-_MAX_NAME: Final = 512
+_MAX_NAMES: Final = 8
+_MAX_BYTES: Final = 4096
 
 
 class Holder:
-    """``name`` is this process's own, on any host; ``predecessor`` is one that is known to be dead, or None.
+    """``name`` is this process's own, on any host; ``predecessors`` are known to be dead.
 
     The lock is the kernel's (flock): it ends with the process, however that ends.
     """
@@ -26,7 +28,7 @@ class Holder:
     def __init__(self, state_dir: Path) -> None:
         # Two containers can share a hostname and a process id.
         self.name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
-        self.predecessor: str | None = None
+        self.predecessors: frozenset[str] = frozenset()
         self._path = state_dir / _FILE
         self._descriptor: int | None = None
         self.claim()
@@ -46,14 +48,15 @@ class Holder:
             return False
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            before = os.read(descriptor, _MAX_NAME).decode("utf-8", "replace").strip()
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, f"{self.name}\n".encode(), 0)
+            before = os.read(descriptor, _MAX_BYTES).decode("utf-8", "replace").split()[:_MAX_NAMES]
+            written = "".join(f"{name}\n" for name in (self.name, *before)).encode()
+            os.pwrite(descriptor, written, 0)
+            os.ftruncate(descriptor, len(written))
         except OSError:
             os.close(descriptor)
             return False
         self._descriptor = descriptor
-        self.predecessor = before or None
+        self.predecessors = frozenset(before)
         return True
 
     def release(self) -> None:
@@ -72,7 +75,8 @@ def at_work(state_dir: Path) -> str | None:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
-        return os.read(descriptor, _MAX_NAME).decode("utf-8", "replace").strip() or None
+        names = os.read(descriptor, _MAX_BYTES).decode("utf-8", "replace").split()
+        return names[0] if names else None
     except OSError:
         return None
     finally:

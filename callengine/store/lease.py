@@ -132,10 +132,10 @@ class Lease:
 
     # -- of a switch -------------------------------------------------------------------------------------------------
 
-    def hold(self, node: str, holder: str, dead: str | None = None) -> Fence:
+    def hold(self, node: str, holder: str, dead: frozenset[str] = frozenset()) -> Fence:
         """Takes the lease, or keeps it. Its epoch grows whenever it changes hands.
 
-        ``dead`` is a holder that is known to be gone: what it held is taken at once, like what was given back.
+        ``dead`` are holders that are known to be gone: what they held is taken at once, like what was given back.
         Raises LeaseHeld while another's has not been watched standing still for long enough (so that it has to be
         called again and again, by one greenlet), and StoreUnavailable.
         """
@@ -153,7 +153,7 @@ class Lease:
         raise LeaseHeld(node, seen.holder)
 
     def _take(
-        self, db: peewee.Database, node: str, holder: str, dead: str | None, now_s: float
+        self, db: peewee.Database, node: str, holder: str, dead: frozenset[str], now_s: float
     ) -> tuple[int | None, _Seen]:
         """The epoch in which it is ours, None where it is not, and the row as it was."""
         expires_us = _expiry_us(self._wall_s(), self._ttl_s)
@@ -163,7 +163,7 @@ class Lease:
         seen = _Seen(*sql.run(db, text, (node,)).fetchone())
         if seen.holder == holder:
             epoch = seen.epoch
-        elif seen.holder == dead or not seen.expires_us or self._stood_still(node, seen, now_s):
+        elif seen.holder in dead or not seen.expires_us or self._stood_still(node, seen, now_s):
             epoch = seen.epoch + 1
         else:
             return None, seen
@@ -198,12 +198,12 @@ class Lease:
     # -- of a role ---------------------------------------------------------------------------------------------------
 
     def acquire(
-        self, node: str, holder: str, now_s: float, core_uuid: str | None = None, dead: str | None = None
+        self, node: str, holder: str, now_s: float, core_uuid: str | None = None, dead: frozenset[str] = frozenset()
     ) -> int:
         """Takes the lease, or keeps it, by the wall clock (``now_s``). Returns its epoch.
 
         For what does no harm if two do it for a moment: engines on several hosts need clocks that agree.
-        ``dead`` is a holder that is known to be gone: what it held is taken at once.
+        ``dead`` are holders that are known to be gone: what they held is taken at once.
         Raises LeaseHeld while another holder's has not expired, and StoreUnavailable.
         """
         now_us = int(now_s * 1_000_000)
@@ -219,8 +219,7 @@ class Lease:
                     Row.expires_us: peewee.EXCLUDED.expires_us,
                 },
                 # An expiry further away than a lease can last was written before a clock was set back.
-                where=(Row.holder == holder)
-                | (Row.holder == (dead or holder))
+                where=(Row.holder << [holder, *dead])
                 | (Row.expires_us <= now_us)
                 | (Row.expires_us > now_us + 2 * int(self._ttl_s * 1_000_000)),
             ).execute(db)

@@ -70,6 +70,25 @@ def test_what_was_abandoned_and_comes_all_the_same_is_the_call_again() -> None:
     assert (desk.shown()["status"], desk.shown()["end_time"]) == ("completed", time(9))
 
 
+def test_what_was_abandoned_and_had_ended_by_then_is_over_with_its_cdr_and_corrected_once() -> None:
+    """Its events and its job were told while nobody was connected; asked for it, the switch knew it no more."""
+    desk = Desk().originate().take(abandoned("switch_unreachable", 60), mine().reported(5, "NO_ANSWER"))
+    shown = desk.shown()
+    assert (shown["status"], shown["hangup_cause"], shown["failure_reason"]) == ("failed", "NO_ANSWER", None)
+    assert (shown["end_time"], shown["end_source"]) == (time(5), "cdr")
+    assert desk.told() == ["ended", "corrected"]
+    desk.job("-ERR NO_ANSWER", 5.1)
+    assert desk.tick(4000) == []
+    assert desk.call().over
+
+
+def test_what_was_abandoned_and_came_all_the_same_is_over_without_its_job() -> None:
+    a = mine()
+    desk = Desk().originate().take(abandoned("outcome_unknown", 2), a.created(), a.ended(9, "NO_ANSWER"))
+    shown = desk.shown()
+    assert (shown["status"], shown["end_time"], shown["hangup_cause"]) == ("failed", time(9), "NO_ANSWER")
+
+
 def test_a_call_that_has_a_channel_cannot_be_abandoned() -> None:
     a = mine()
     desk = Desk().originate().take(a.created(), abandoned("cancelled", 2))

@@ -75,6 +75,22 @@ def test_what_is_missing_of_one_call_is_not_made_up_for_by_another(tmp_path: Pat
     assert a_world(tmp_path, told(1, "a"), book=Book(2))._undelivered()
 
 
+def test_it_is_not_settled_before_the_book_has_what_only_a_cdr_tells(tmp_path: Path) -> None:
+    folder = tmp_path / "cdr"
+    folder.mkdir()
+    world = a_world(tmp_path)
+    world.switch = SimpleNamespace(cdr=folder, deaths=[])
+    world.daemon = SimpleNamespace(calls=lambda: [{"fs_uuid": "known"}])
+    assert not world._unread()
+    path = folder / "unheard-of.cdr.json"
+    path.write_text('{"variables": {')
+    assert world._unread()
+    for uuid in ("known", "unheard-of"):
+        body = {"variables": {"uuid": uuid, "direction": "inbound", "start_uepoch": "1", "end_uepoch": "2"}}
+        path.write_text(json.dumps(body))
+        assert world._unread() is (uuid != "known")
+
+
 def test_the_book_and_what_was_delivered_are_of_one_moment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(worlds, "_LOOK_S", 0)
     calls = a_world(tmp_path, book=Book(1, 2, 3))._at_rest()

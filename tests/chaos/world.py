@@ -15,6 +15,7 @@ from typing import Any, Final, Self
 import gevent
 
 from callengine.calls.facts import LegReported
+from callengine.cdr.comparing import is_call
 from callengine.cdr.reading import CdrReader
 from callengine.errors import MalformedEvent
 from tests.acceptance.daemon import Daemon
@@ -172,11 +173,14 @@ dial_string = "sofia/gateway/{o.agents_gateway}/{{agent}}"
     # -- the end -------------------------------------------------------------------------------------------------------
 
     def settle(self) -> None:
-        """Waits until no call is live, within the bound, then until all is delivered, as long as anything is."""
+        """Waits until no call is live and every CDR is read, within the bound, then until all is delivered, as long as
+        anything is."""
         until = time.monotonic() + self._options.settle_s
         while (live := self._live()) and time.monotonic() < until:
             gevent.sleep(1.0)
         self.stuck = live
+        while self._unread() and time.monotonic() < until:
+            gevent.sleep(_LOOK_S)
         came, since = -1, time.monotonic()
         while self._undelivered() and time.monotonic() - since < _NO_PROGRESS_S:
             if self.delivered.events > came:
@@ -189,6 +193,15 @@ dial_string = "sofia/gateway/{o.agents_gateway}/{{agent}}"
             return sum(self.daemon.ask("GET", f"/v1/calls?status={s}&page_size=1")["total"] for s in live)
         except OSError:
             return 1
+
+    def _unread(self) -> bool:
+        """Whether a call has a CDR and is not in the book: the daemon takes its time to look through a full folder."""
+        try:
+            cdrs = self._cdrs()
+        except MalformedEvent:  # it is being written
+            return True
+        known = {call["fs_uuid"] for call in self.daemon.calls()}
+        return any(uuid not in known and is_call(cdr, cdrs.get) for uuid, cdr in cdrs.items())
 
     def _undelivered(self) -> bool:
         self.delivered.look()

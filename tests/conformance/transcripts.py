@@ -24,6 +24,8 @@ _MASKS = [
     (rb"<Content-Length>\d+", b"<Content-Length><n>"),
     (rb"(Event-Date-[A-Za-z]+|Event-Sequence|FreeSWITCH-[A-Za-z0-9]+)(: |\":\"|>)[^\n\"<]*", rb"\1\2<x>"),
     (rb"UP \d+ years?, [^\n\\]*", b"UP <time>"),
+    # Which revision it was built from, where it was built from a repository.
+    (rb"(?<=\d-release )[^\n()]*(?=\d\dbit\))", b""),
     (rb"is ready[^\n\\]*", b"is ready"),
     (rb"\d+ session\(s\)", b"<n> session(s)"),
     (rb"(peak|max|last 5min) \d+", rb"\1 <n>"),

@@ -9,10 +9,11 @@ import gevent
 import pytest
 from gevent.event import Event
 
+from callengine import engine as engines
 from callengine.calls.machine import Rules
 from callengine.config.settings import Settings
 from callengine.engine import Engine, Storage
-from callengine.errors import LeaseHeld
+from callengine.errors import EslDisconnected, LeaseHeld
 from callengine.esl.link import LinkState
 from callengine.metrics import Metrics
 from callengine.store.accounts import Accounts
@@ -100,6 +101,31 @@ def test_an_opener_that_dies_opens_on_the_same_connection(rig: Rig, monkeypatch:
     engine._connected.set()
     rig.supervisor.spawn("opener", engine._run_opener)
     assert engine.reconciled.wait(5)
+
+
+def test_as_long_as_a_connection_lasts_the_switch_is_asked_again_for_its_channels(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine, client, asked = rig.engine, Client(), list[object]()
+
+    def look_again(switch: object) -> None:
+        asked.append(switch)
+        if len(asked) == 2:
+            raise EslDisconnected("no answer")
+        if len(asked) == 4:
+            client.closed.set()
+
+    monkeypatch.setattr(engines, "_LOOK_SOON_S", (0.0, 0.001))
+    monkeypatch.setattr(engines, "_LOOK_EVERY_S", 0.001)
+    monkeypatch.setattr(engine, "_open", lambda client: None)
+    monkeypatch.setattr(engine._reconciler, "run", lambda switch: None)
+    monkeypatch.setattr(engine._reconciler, "look_again", look_again)
+    monkeypatch.setattr(engine.link, "client", client)
+    engine._connected.set()
+    rig.supervisor.spawn("opener", engine._run_opener)
+    assert client.closed.wait(5)
+    gevent.sleep(0.02)
+    assert asked == [client] * 4
 
 
 def test_who_lost_the_lease_is_not_ready(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

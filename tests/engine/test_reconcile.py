@@ -79,6 +79,35 @@ def test_a_call_that_only_the_scoreboard_still_has_is_no_call(rig: Rig) -> None:
     assert not list(rig.book.live())
 
 
+def test_a_call_that_the_scoreboard_did_not_have_yet_is_adopted_when_it_is_asked_again(rig: Rig) -> None:
+    """It began just before we were subscribed: no event of ours tells of it, only those that come later."""
+    switch = Switch({U[0]: headers(U[0], T)}, scoreboard=[])
+    rig.reconciler.run(switch)
+    rig.take(event("CHANNEL_ANSWER", headers(U[0], T, answered=T + 900_000)))
+    assert rig.book.call_of(U[0]) is None
+    switch.scoreboard = [U[0]]
+    rig.reconciler.look_again(switch)
+    record = record_of(rig.book.call_of(U[0]))  # type: ignore[arg-type]
+    assert (record.dial_us, record.answer_us, record.status) == (T, T + 900_000, "answered")
+
+
+def test_asked_again_it_asks_for_no_channel_that_is_known_or_whose_events_are_on_their_way(rig: Rig) -> None:
+    rig.take(event("CHANNEL_CREATE", headers(U[0], T)))
+    switch = Switch({uuid: headers(uuid, T) for uuid in U[:2]})
+    created = event("CHANNEL_CREATE", headers(U[1], T))
+    switch.before_answer = lambda command: (command.startswith("show") and rig.intake.put_many([created])) or None
+    rig.reconciler.look_again(switch)
+    assert [command.split()[0] for command in switch.asked] == ["show"]
+    assert {call.fs_uuid for call in rig.book.live()} == set(U[:2])
+
+
+def test_asked_again_it_leaves_others_alone_where_it_is_told_to(rig: Rig) -> None:
+    switch = Switch({U[0]: headers(U[0], T)})
+    Reconciler(rig.tracker, rig.translator, rig.metrics, adopting=lambda: False).look_again(switch)
+    assert switch.asked == []
+    assert not list(rig.book.live())
+
+
 def test_an_end_that_waits_in_the_intake_wins_over_bounds(rig: Rig) -> None:
     rig.take(event("CHANNEL_CREATE", headers(U[0], T)))
     switch = Switch({})
