@@ -115,6 +115,8 @@ def test_settings_that_pages_speak_of_are_there() -> None:
 def test_metrics_that_pages_speak_of_are_there() -> None:
     source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "callengine").rglob("*.py"))
     source += "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "ai").rglob("*.py"))
+    # The recording rules: what Prometheus makes of them.
+    source += "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "config" / "prometheus").glob("*.yml"))
     for page, text in PAGES.items():
         for word in re.findall(r"`(callengine_[a-z_]+[a-z])\b(?![=.])", text):
             name = re.sub(r"_(bucket|count|sum|total)$", "", word)
