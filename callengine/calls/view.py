@@ -12,23 +12,22 @@ from callengine.calls.record import CallRecord, StoredEvent
 UrlOf = Callable[[str], str]
 """The signed URL of a recording, by its id."""
 
-_DATE_CACHE: dict[int, str] = {}
+# The stamps of a page are of few minutes.
+_MINUTES: dict[int, str] = {}
+_MAX_MINUTES = 4096
 
 
 def iso(us: int | None) -> str | None:
     """ISO 8601 in UTC with milliseconds and ``Z``, truncated: 1795343615301165 -> 2026-11-22T10:33:35.301Z."""
     if us is None:
         return None
-    seconds, rest = divmod(us, 1_000_000)
-    day, in_day = divmod(seconds, 86_400)
-    date = _DATE_CACHE.get(day)
-    if date is None:
-        if len(_DATE_CACHE) > 4096:
-            _DATE_CACHE.clear()
-        date = _DATE_CACHE[day] = datetime.fromtimestamp(day * 86_400, UTC).strftime("%Y-%m-%dT")
-    hours, in_hour = divmod(in_day, 3600)
-    minutes, second = divmod(in_hour, 60)
-    return f"{date}{hours:02d}:{minutes:02d}:{second:02d}.{rest // 1000:03d}Z"
+    minute, in_minute = divmod(us, 60_000_000)
+    begun = _MINUTES.get(minute)
+    if begun is None:
+        if len(_MINUTES) >= _MAX_MINUTES:
+            _MINUTES.clear()
+        begun = _MINUTES[minute] = datetime.fromtimestamp(minute * 60, UTC).strftime("%Y-%m-%dT%H:%M:")
+    return f"{begun}{in_minute // 1_000_000:02d}.{in_minute // 1000 % 1000:03d}Z"
 
 
 def _seconds(start_us: int | None, end_us: int | None) -> int | None:
