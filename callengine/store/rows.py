@@ -31,6 +31,7 @@ _FILES_AT: Final = FIELDS.index("files")
 SIDE_FIELDS: Final = FIELDS[_SEQ_AT + 1 :]
 """What is set from outside the book: columns of ``call``, and copied into the outbox with each event."""
 _BOOLS: Final = tuple(FIELDS.index(name) for name in ("live", "overlong", "has_recording"))
+_LISTS: Final = tuple(range(_JSON_AT, _SEQ_AT))
 _COLUMNS: Final = (*_ENGINE_FIELDS, "state")
 _KEYS: Final = frozenset({"id", "node", "fs_uuid"})
 _MAX_INT: Final = (1 << 63) - 1
@@ -230,7 +231,7 @@ def record_from(row: Sequence[Any]) -> CallRecord:
     values[1] = text_of(values[1])
     for at in _BOOLS:
         values[at] = bool(values[at])
-    for at in range(_JSON_AT, _SEQ_AT):
+    for at in _LISTS:
         values[at] = [] if values[at] == "[]" else _decode_list(values[at])
     values[_FILES_AT] = [] if values[_FILES_AT] is None else _decode_list(values[_FILES_AT])
     return CallRecord(**dict(zip(FIELDS, values, strict=True)))

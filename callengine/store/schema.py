@@ -34,10 +34,13 @@ DIALLED: Final = {
 sqlite3.register_adapter(UUID, lambda value: value.bytes)
 
 
+_BINARY: Final = (bytes, memoryview)
+
+
 def text_of(value: bytes | UUID | str) -> str:
     """An id in lower case with hyphens, from what either database returns."""
-    if isinstance(value, bytes | memoryview):
-        h = bytes(value).hex()
+    if isinstance(value, _BINARY):
+        h = value.hex()
         return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
     return str(value)
 
