@@ -39,6 +39,7 @@ from tests.postgres import Cluster, NoPostgres
 
 _TOOK: Final = "X-Took-Us"
 _PAGE: Final = 200
+_TURN: Final = 50
 
 
 class Times(NamedTuple):
@@ -52,8 +53,11 @@ class Times(NamedTuple):
 # -- the server's process ----------------------------------------------------------------------------------------------
 
 
-def serve(kind: str, url: str, state: str) -> None:
-    """Serves ``ours`` or ``bare``; prints its port."""
+def serve(url: str, state: str) -> None:
+    """Serves ours, and below ``/bare`` the bare route; prints its port.
+
+    Both in one process: of two on a crowded core one may get much less of it, and which is chance.
+    """
     pin(1)
     from callengine.api.server import ApiServer, listen
     from callengine.config.settings import load
@@ -61,8 +65,12 @@ def serve(kind: str, url: str, state: str) -> None:
     environ = {"CALLENGINE_DATABASE__URL": url, "CALLENGINE_STATE__DIRECTORY": state, "CALLENGINE_HTTP__PORT": "1"}
     settings = load(None, environ)
     sys.setswitchinterval(0.0005)
-    app = _bare() if kind == "bare" else _ours(settings)
-    server = ApiServer(_timed(app), settings.http, listen("127.0.0.1", 0))
+    ours, bare = _ours(settings), _bare()
+
+    def either(environ: Any, start_response: Any) -> Any:
+        return (bare if environ["PATH_INFO"].startswith("/bare") else ours)(environ, start_response)
+
+    server = ApiServer(_timed(either), settings.http, listen("127.0.0.1", 0))
     server.start()
     import gc
 
@@ -96,7 +104,7 @@ def _bare() -> Any:
     app = Flask("bare")
     body = b'{"id":"%s"}' % (b"x" * 1450)
 
-    @app.get("/v1/calls/<call_id>")
+    @app.get("/bare/calls/<call_id>")
     def get_call(call_id: str) -> Response:
         return Response(body, content_type="application/json")
 
@@ -117,10 +125,10 @@ def _timed(app: Any) -> Any:
 
 
 @contextmanager
-def served(kind: str, url: str, state: Path) -> Iterator[tuple[int, int]]:
+def served(url: str, state: Path) -> Iterator[tuple[int, int]]:
     """The process that serves: its port and its id."""
     process = subprocess.Popen(
-        own(__file__, "--serve", kind, "--url", url, "--state", state), stdout=subprocess.PIPE, text=True
+        own(__file__, "--serve", "--url", url, "--state", state), stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None
@@ -146,6 +154,18 @@ def asked(client: Client, pid: int, paths: list[str]) -> Times:
         assert status == 200, (path, status)
         server.append(int(headers[_TOOK.lower()]) / 1000)
     return Times(server, took, (cpu_s(pid) - before_s) / len(paths) * 1e6)
+
+
+def in_turn(client: Client, pid: int, kinds: dict[str, list[str]]) -> dict[str, Times]:
+    """Of several kinds, some requests each in turn: what others on the machine do then meets all alike."""
+    found = {name: Times([], [], 0.0) for name in kinds}
+    for at in range(0, max(map(len, kinds.values())), _TURN):
+        for name, paths in kinds.items():
+            some = paths[at : at + _TURN]
+            one, before = asked(client, pid, some), found[name]
+            cpu_us = before.cpu_us + one.cpu_us * len(some) / len(paths)
+            found[name] = Times(before.server + one.server, before.client + one.client, cpu_us)
+    return found
 
 
 def plain_offset(store: Store, tenant_id: str, wanted: dict[str, Any], times: int) -> list[float]:
@@ -191,16 +211,19 @@ def measured(report: Report, store: Store, label: str, state: Path, size: dict[s
     key = accounts.create_key("default", ["calls:read", "campaigns:read"], None)[1]
     ids = _ids(store, tenant.id, size["singles"])
     found: dict[str, float] = {}
-    with served("ours", url, state) as (port, pid), served("bare", url, state) as (bare_port, bare_pid):
-        client, bare = Client(port, key), Client(bare_port, key)
+    with served(url, state) as (port, pid):
+        client = Client(port, key)
         rates: dict[str, list[float]] = {"ours": [], "bare": []}
         cpu: dict[str, list[float]] = {"ours": [], "bare": []}
         server: dict[str, list[float]] = {"ours": [], "bare": []}
-        paths = [f"/v1/calls/{call_id}" for call_id in ids]
+        kinds = {
+            "ours": [f"/v1/calls/{call_id}" for call_id in ids],
+            "bare": [f"/bare/calls/{call_id}" for call_id in ids],
+        }
         for _ in range(size["rounds"]):
-            for name, one, its in (("ours", client, pid), ("bare", bare, bare_pid)):
-                times = asked(one, its, paths)
-                rates[name].append(1000 * len(paths) / sum(times.client))
+            both = in_turn(client, pid, kinds)
+            for name, times in both.items():
+                rates[name].append(1000 * len(ids) / sum(times.client))
                 cpu[name].append(times.cpu_us)
                 server[name] += times.server
         for name in rates:
@@ -226,7 +249,6 @@ def measured(report: Report, store: Store, label: str, state: Path, size: dict[s
         for given in ("", "status, ", "disposition, "):
             report.ratio(f"{label}: {given}last page / first", found[f"{given}last page"] / found[f"{given}page 1"])
         client.close()
-        bare.close()
     return found
 
 
@@ -272,11 +294,12 @@ def main() -> None:
     arguments.add_argument("--calls", default="", help="how many are in the store, with commas between")
     arguments.add_argument("--databases", default="sqlite,postgres")
     arguments.add_argument("--folder", type=Path, help="where the stores are made, and kept")
-    for hidden in ("--serve", "--url", "--state"):
+    arguments.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
+    for hidden in ("--url", "--state"):
         arguments.add_argument(hidden, help=argparse.SUPPRESS)
     args = arguments.parse_args()
     if args.serve:
-        serve(args.serve, args.url, args.state)
+        serve(args.url, args.state)
         return
     pin(0)
     size = sized(

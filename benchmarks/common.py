@@ -210,12 +210,24 @@ def markdown(result: dict[str, Any], plots: str = "") -> str:
     if result["ratios"]:
         lines += ["", "| ratio | |", "|---|---:|"]
         lines += [f"| {ratio['name']} | {ratio['value']:.2f} |" for ratio in result["ratios"]]
-    lines += [""] + [f"- {note}" for note in result["notes"]]
+    notes = [*result["notes"], *_disturbed(result["machine"])]
+    lines += [""] + [f"- {note}" for note in notes]
     lines += [f"\n![{result['title']}]({plots}{name})" for name in result["plots"]]
     at = result["machine"]
     measured = f"Measured {at['date']} at {at['commit']}, nice {at['nice']}, load {at['load']}"
     lines += ["", f"{measured}, in {result['took_s']} s.", ""]
     return "\n".join(lines)
+
+
+def _disturbed(at: dict[str, Any]) -> list[str]:
+    """What has to be said of figures that were taken beside others."""
+    load, cores = float(at["load"]), int(at["cores"] or 1)
+    if load <= cores:
+        return []
+    return [
+        f"**The machine was not ours** (load {load:g} on {cores} cores). Wall times are those of waiting for a core, and"
+        " ratios of what is short turned around from one run to the next: neither shows that a figure is reached."
+    ]
 
 
 def own(file: str, *words: object) -> list[str]:

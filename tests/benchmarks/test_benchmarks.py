@@ -56,13 +56,13 @@ def test_what_was_measured_is_kept_beside_what_was_not(tmp_path: Path) -> None:
     results.mkdir()
     docs.mkdir()
 
-    def keep(name: str, median: float) -> None:
+    def keep(name: str, median: float, load: str = "1") -> None:
         figure = {"name": "speed", "unit": "a second", "median": median, "min": 1.0, "max": 9.0, "rounds": 3}
         machine = dict.fromkeys(
             ("cpu", "cores", "memory_gb", "system", "python", "commit", "date", "nice", "load"), "1"
         )
         result = {"benchmark": name, "title": name, "settings": {}, "figures": [figure], "ratios": [], "notes": []}
-        result |= {"plots": [], "series": {}, "took_s": 1, "machine": {**machine, "libraries": {}}}
+        result |= {"plots": [], "series": {}, "took_s": 1, "machine": {**machine, "load": load, "libraries": {}}}
         (results / f"{name}.json").write_text(json.dumps(result))
         command = [sys.executable, str(_FOLDER / "keep.py"), "--results", str(results), "--docs", str(docs)]
         subprocess.run(command, check=True, capture_output=True, timeout=60)
@@ -73,4 +73,8 @@ def test_what_was_measured_is_kept_beside_what_was_not(tmp_path: Path) -> None:
     keep("intake", 4.0)
     kept = json.loads((docs / "benchmarks.json").read_text())["results"]
     assert [(r["benchmark"], r["figures"][0]["median"]) for r in kept] == [("intake", 4.0), ("reads", 2.0)]
-    assert "| speed | 4.00 a second |" in (docs / "benchmarks.md").read_text()
+    page = (docs / "benchmarks.md").read_text()
+    assert "| speed | 4.00 a second |" in page
+    assert "not ours" not in page
+    keep("intake", 4.0, load="7.5")
+    assert "The machine was not ours** (load 7.5 on 1 cores)" in (docs / "benchmarks.md").read_text()
