@@ -224,10 +224,11 @@ def _disturbed(at: dict[str, Any]) -> list[str]:
     load, cores = float(at["load"]), int(at["cores"] or 1)
     if load <= cores:
         return []
-    return [
-        f"**The machine was not ours** (load {load:g} on {cores} cores). Wall times are those of waiting for a core, and"
-        " ratios of what is short turned around from one run to the next: neither shows that a figure is reached."
-    ]
+    words = (
+        f"**The machine was not ours** (load {load:g} on {cores} cores). Wall times are those of waiting for a core,"
+        " and ratios of what is short turned around from one run to the next: neither shows that a figure is reached."
+    )
+    return [words]
 
 
 def own(file: str, *words: object) -> list[str]:
