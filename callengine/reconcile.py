@@ -83,8 +83,10 @@ class Reconciler:
     def _take_in(self, switch: Asker, uuids: list[str]) -> None:
         for fact in self._ask_all(uuids, lambda uuid: self._dump(switch, uuid)):
             known = self._tracker.book.knows(fact.uuid)
-            self._metrics.reconciled.labels("known" if known else "adopted").inc()
             self._tracker.take(fact)
+            # One that was created for a channel that is gone stays unknown, however often it is looked at.
+            if known or self._tracker.book.knows(fact.uuid):
+                self._metrics.reconciled.labels("known" if known else "adopted").inc()
 
     def verify(self, switch: Asker, uuids: Iterable[str]) -> None:
         """Close each of these channels that the switch denies to know."""

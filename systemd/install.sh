@@ -170,13 +170,15 @@ install_all() {
 uninstall_all() {
 	is_ours || fail "$home is no Python environment: it is not ours to delete"
 	if systemd_runs && [ -f "$unit" ]; then run systemctl disable --now callengine; fi
-	for gone in "$unit" "$dropins" "$wrapper" "$sysusers" "$tmpfiles" "$home" \
+	for gone in "$unit" "$dropins/freeswitch.conf" "$wrapper" "$sysusers" "$tmpfiles" "$home" \
 		/etc/systemd/system/multi-user.target.wants/callengine.service; do
 		if [ -e "$gone" ] || [ -L "$gone" ]; then run rm -rf "$gone"; fi
 	done
+	# What somebody else put there is a setting of theirs.
+	if [ -d "$dropins" ] && [ -z "$(ls -A "$dropins")" ]; then run rmdir "$dropins"; fi
 	if systemd_runs; then run systemctl daemon-reload; fi
 	if [ -n "$purge" ]; then
-		run rm -rf "$settings" "$state"
+		run rm -rf "$dropins" "$settings" "$state"
 		if getent passwd callengine >/dev/null; then run userdel callengine; fi
 		if getent group callengine >/dev/null; then run groupdel callengine; fi
 		say 'callengine is gone, with its settings, secrets and calls.'

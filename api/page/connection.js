@@ -54,7 +54,7 @@ export class Connection {
     clearInterval(this.renewing);
     clearTimeout(this.hiding);
     this.stopping?.abort();
-    this.stream.stop();
+    this.stream.end();
     this.book.clear();
     Object.assign(this, { state: "off", databaseAway: false, ready: null, parts: {}, unreachable: false });
   }

@@ -62,6 +62,13 @@ export class Stream {
     this.wake?.();
   }
 
+  /** Stops, and begins anew the next time: whoever signs in then has nothing of what came before. */
+  end() {
+    this.stop();
+    this.last = null;
+    this.lastAt = 0;
+  }
+
   /** Tries again at once, where it waits for that. */
   hurry() {
     this.wake?.();

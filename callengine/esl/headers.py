@@ -246,7 +246,8 @@ _VARIABLES: Final = b',"variable_'
 _BEFORE_VARIABLES: Final = 1024
 _UUID_IS: Final = b'"Unique-ID":"'
 _CREATED_IS: Final = b'"Caller-Channel-Created-Time":"'
-# No variable is read of it: the completion follows at once, with the same and more.
+# Of its variables only the one that names the tenant is read, since a call waits for that for a moment only: the
+# completion follows, at once as a rule, with all of them.
 _HANGUP: Final = b"CHANNEL_HANGUP"
 DESTROY: Final = _NAME_PREFIX + b'CHANNEL_DESTROY"'
 """What a CHANNEL_DESTROY begins with."""
@@ -285,7 +286,10 @@ def _readers(variables: Variables) -> dict[bytes, _Reader]:
         "lead": f"variable_{variables.lead}",
     }
     readers = {event.encode(): _reader(kind, kind.fact) for event, kind in _OTHER_EVENTS.items()}
-    plain = {name: _NO_HEADER if header.startswith("variable_") else header for name, header in headers.items()}
+    plain = {
+        name: _NO_HEADER if header.startswith("variable_") and name != "tenant" else header
+        for name, header in headers.items()
+    }
     for event, base in _CHANNEL_EVENTS.items():
         if event.encode() == _HANGUP:
             shape = _ChannelEvent(event, base, plain, ())
@@ -299,7 +303,9 @@ class Translator:
     """Turns event bodies into facts. One per configuration; has no state but its decoders."""
 
     def __init__(self, variables: Variables | None = None) -> None:
-        self._readers = _readers(variables or Variables())
+        variables = variables or Variables()
+        self._readers = _readers(variables)
+        self._tenant_is = f'"variable_{variables.tenant}":'.encode()
 
     def json(self, body: bytes) -> Fact | None:
         """The fact that a JSON event states, or None for an event that states none of ours.
@@ -310,12 +316,13 @@ class Translator:
             name = body[_NAME_AT : body.find(b'"', _NAME_AT)]
             reader = self._readers.get(name)
             if reader is not None:
+                part = body
                 if name == _HANGUP:
                     cut = body.find(_VARIABLES, _BEFORE_VARIABLES)
-                    if cut > 0:
-                        body = body[:cut] + b"}"
+                    if cut > 0 and body.find(self._tenant_is, cut) < 0:
+                        part = body[:cut] + b"}"
                 try:
-                    decoded = reader.decode(body)
+                    decoded = reader.decode(part)
                 except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                     return self.headers(load_object(body, "event body"))
                 return reader.finish(decoded)

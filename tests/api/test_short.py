@@ -129,3 +129,33 @@ def test_a_database_that_is_away_is_told_alike(
     assert first == second
     assert first[0] == 503
     assert was_short
+
+
+def test_encoded_slashes_are_for_the_long_way_to_judge(app: tuple[World, Flask, ShortWay]) -> None:
+    world, made, short = app
+    alice = world.key("key-of-alice", ALICE)
+    path = f"/v1/calls/{world.add_call(ALICE).id}"
+    assert _ask(made.test_client(), path, alice)[0] == 200
+    encoded = path.replace("/", "%2F").replace("%2F", "/", 1)
+    first, second, was_short = _both(made, short, path, alice, environ_overrides={"REQUEST_URI": encoded})
+    assert first == second
+    assert first[0] == 404
+    assert not was_short
+
+
+def test_what_nobody_foresaw_is_told_as_the_long_way_tells_it(
+    app: tuple[World, Flask, ShortWay], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world, made, short = app
+    alice = world.key("key-of-alice", ALICE)
+    path = f"/v1/calls/{world.add_call(ALICE).id}"
+    assert _ask(made.test_client(), path, alice)[0] == 200
+
+    def damaged(*_: object) -> None:
+        raise ValueError("a column that is no JSON")
+
+    monkeypatch.setattr(short._reads, "call", damaged)
+    first, second, was_short = _both(made, short, path, alice)
+    assert first == second
+    assert first[0] == 500
+    assert not was_short

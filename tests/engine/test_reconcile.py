@@ -108,6 +108,15 @@ def test_asked_again_it_leaves_others_alone_where_it_is_told_to(rig: Rig) -> Non
     assert not list(rig.book.live())
 
 
+def test_a_leg_whose_channel_is_gone_is_not_counted_as_adopted(rig: Rig) -> None:
+    orphan = headers(U[1], T) | {"Call-Direction": "outbound", "variable_originator": U[0]}
+    switch = Switch({U[1]: orphan})
+    for _ in range(2):
+        rig.reconciler.look_again(switch)
+    assert not rig.book.knows(U[1])
+    assert rig.metrics.registry.get_sample_value("callengine_reconciled_total", {"found": "adopted"}) is None
+
+
 def test_an_end_that_waits_in_the_intake_wins_over_bounds(rig: Rig) -> None:
     rig.take(event("CHANNEL_CREATE", headers(U[0], T)))
     switch = Switch({})

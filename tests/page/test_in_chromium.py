@@ -77,6 +77,17 @@ def test_signing_in_says_what_is_wrong_with_a_key(house: House, browser: Browser
     assert policy_faults(page) == []
 
 
+def test_whoever_signs_in_again_sees_the_live_calls(house: House, signed_in: Page) -> None:
+    call = house.call("201", variables={"standin_ring_s": "0.2"})
+    signed_in.until(f"{STATE.format(call)} === 'Answered'")
+    signed_in.click("#sign-out")
+    signed_in.until("document.querySelector('#key-fault')?.textContent.includes('signed out')")
+    signed_in.type("#key", house.key)
+    signed_in.press("Enter")
+    signed_in.until(f"{STATE.format(call)} === 'Answered'")
+    hang_up(house.switch, [house.shown(call)["fs_uuid"]])
+
+
 def test_a_tab_that_is_loaded_again_is_still_signed_in(signed_in: Page) -> None:
     go(signed_in, "#/health")
     signed_in.until("document.querySelector('h1').textContent === 'Health'")

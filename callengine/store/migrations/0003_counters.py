@@ -122,6 +122,9 @@ def up(migrator: Any, db: peewee.Database) -> None:
     sqlite = isinstance(db, peewee.SqliteDatabase)
     types = _FIRST._SQLITE if sqlite else _FIRST._POSTGRES
     sql.query(db, _TABLE.format(**types))
+    if not sqlite:
+        # Of an engine of the version before, at work meanwhile, no call must end between the count and the triggers.
+        sql.query(db, "LOCK TABLE call IN SHARE ROW EXCLUSIVE MODE")
     for span in counted.SPANS:
         sql.query(
             db,
