@@ -178,7 +178,8 @@ uninstall_all() {
 	if [ -d "$dropins" ] && [ -z "$(ls -A "$dropins")" ]; then run rmdir "$dropins"; fi
 	if systemd_runs; then run systemctl daemon-reload; fi
 	if [ -n "$purge" ]; then
-		run rm -rf "$dropins" "$settings" "$state"
+		if [ -d "$dropins" ]; then run rm -rf "$dropins"; fi
+		run rm -rf "$settings" "$state"
 		if getent passwd callengine >/dev/null; then run userdel callengine; fi
 		if getent group callengine >/dev/null; then run groupdel callengine; fi
 		say 'callengine is gone, with its settings, secrets and calls.'
