@@ -241,14 +241,11 @@ class _ChannelEvent:
 
 _NAME_PREFIX: Final = b'{"Event-Name":"'
 _NAME_AT: Final = len(_NAME_PREFIX)
-# Channel variables stand behind all that the switch says of the channel itself. Within a value the quote is escaped.
-_VARIABLES: Final = b',"variable_'
-_BEFORE_VARIABLES: Final = 1024
 _UUID_IS: Final = b'"Unique-ID":"'
 _CREATED_IS: Final = b'"Caller-Channel-Created-Time":"'
 # Of its variables only the one that names the tenant is read, since a call waits for that for a moment only: the
 # completion follows, at once as a rule, with all of them.
-_HANGUP: Final = b"CHANNEL_HANGUP"
+_HANGUP: Final = "CHANNEL_HANGUP"
 DESTROY: Final = _NAME_PREFIX + b'CHANNEL_DESTROY"'
 """What a CHANNEL_DESTROY begins with."""
 
@@ -291,7 +288,7 @@ def _readers(variables: Variables) -> dict[bytes, _Reader]:
         for name, header in headers.items()
     }
     for event, base in _CHANNEL_EVENTS.items():
-        if event.encode() == _HANGUP:
+        if event == _HANGUP:
             shape = _ChannelEvent(event, base, plain, ())
         else:
             shape = _ChannelEvent(event, base, headers, variables.agents)
@@ -303,9 +300,7 @@ class Translator:
     """Turns event bodies into facts. One per configuration; has no state but its decoders."""
 
     def __init__(self, variables: Variables | None = None) -> None:
-        variables = variables or Variables()
-        self._readers = _readers(variables)
-        self._tenant_is = f'"variable_{variables.tenant}":'.encode()
+        self._readers = _readers(variables or Variables())
 
     def json(self, body: bytes) -> Fact | None:
         """The fact that a JSON event states, or None for an event that states none of ours.
@@ -316,13 +311,8 @@ class Translator:
             name = body[_NAME_AT : body.find(b'"', _NAME_AT)]
             reader = self._readers.get(name)
             if reader is not None:
-                part = body
-                if name == _HANGUP:
-                    cut = body.find(_VARIABLES, _BEFORE_VARIABLES)
-                    if cut > 0 and body.find(self._tenant_is, cut) < 0:
-                        part = body[:cut] + b"}"
                 try:
-                    decoded = reader.decode(part)
+                    decoded = reader.decode(body)
                 except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                     return self.headers(load_object(body, "event body"))
                 return reader.finish(decoded)

@@ -36,7 +36,7 @@ CHECKS: Final = frozenset(
         "tells_no_secret",
     }
 )
-OPERATIONS: Final = 40
+OPERATIONS: Final = 41
 _CONFIG: Final = """
 seed = {seed}
 continue-on-failure = true
