@@ -141,9 +141,9 @@ def test_a_campaigns_settings(state: Path) -> None:
     cleared = {"name": None, "goal": None, "dispositions": None, "record": None}
     assert update("--any-disposition", "--name", "", "--goal", "", "--record", "default") == {**made, **cleared}
     for changes, code in (
-        (["c", "--tenant", "acme"], 1),
-        (["c", "--tenant", "acme", "--disposition", "A", "--any-disposition"], 1),
-        (["c", "--tenant", "acme", "--disposition", "A", "--disposition", "A"], 1),
+        (["c", "--tenant", "acme"], 2),
+        (["c", "--tenant", "acme", "--disposition", "A", "--any-disposition"], 2),
+        (["c", "--tenant", "acme", "--disposition", "A", "--disposition", "A"], 2),
         (["c", "--tenant", "nobody", "--record", "all"], 3),
         (["none", "--tenant", "acme", "--record", "all"], 3),
     ):
@@ -155,7 +155,7 @@ def test_campaigns(state: Path) -> None:
     created = run("campaign", "create", "spring", "--tenant", "acme", "--name", "Spring \x1b[31m", state=state)
     assert created.returncode == 0
     assert run("campaign", "create", "spring", "--tenant", "acme", state=state).returncode == 1
-    assert run("campaign", "create", "x\n", "--tenant", "acme", state=state).returncode == 1
+    assert run("campaign", "create", "x\n", "--tenant", "acme", state=state).returncode == 2
     (campaign,) = json.loads(run("campaign", "list", "--tenant", "acme", "--json", state=state).stdout)
     assert campaign["id"] == "spring"
     shown = run("campaign", "list", "--tenant", "acme", state=state).stdout

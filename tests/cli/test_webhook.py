@@ -58,7 +58,7 @@ def test_change_and_delete(state: Path) -> None:
     assert b"\x1b" not in run("webhook", "list", "--tenant", "acme", state=state).stdout
     done = run("webhook", "update", endpoint, "--tenant", "acme", "--no-enabled", "--json", state=state)
     assert json.loads(done.stdout)["enabled"] is False
-    assert run("webhook", "update", endpoint, "--tenant", "acme", state=state).returncode == 1
+    assert run("webhook", "update", endpoint, "--tenant", "acme", state=state).returncode == 2
     bad = run("webhook", "update", endpoint, "--tenant", "acme", "--event", "call.nothing", state=state)
     assert bad.returncode == 1
     assert run("webhook", "delete", endpoint, "--tenant", "acme", state=state).returncode == 0
