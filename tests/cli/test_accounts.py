@@ -143,7 +143,7 @@ def test_a_campaigns_settings(state: Path) -> None:
     for changes, code in (
         (["c", "--tenant", "acme"], 2),
         (["c", "--tenant", "acme", "--disposition", "A", "--any-disposition"], 2),
-        (["c", "--tenant", "acme", "--disposition", "A", "--disposition", "A"], 2),
+        (["c", "--tenant", "acme", "--disposition", "A", "--disposition", "A"], 1),
         (["c", "--tenant", "nobody", "--record", "all"], 3),
         (["none", "--tenant", "acme", "--record", "all"], 3),
     ):
