@@ -62,11 +62,9 @@ export class Stream {
     this.wake?.();
   }
 
-  /** Stops, and begins anew the next time: whoever signs in then has nothing of what came before. */
   end() {
     this.stop();
-    this.last = null;
-    this.lastAt = 0;
+    Object.assign(this, { last: null, lastAt: 0 });
   }
 
   /** Tries again at once, where it waits for that. */
