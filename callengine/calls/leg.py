@@ -164,7 +164,7 @@ _CLOCK_SET_BACK_US = 24 * 3600 * 1_000_000
 _HOLDING: Final = (LegHeld, LegUnheld)
 DIRECTIONS: Final = ("inbound", "outbound")
 # What comes from outside is kept, but not at any length.
-_MAX_TEXT = 256
+MAX_TEXT = 256
 
 
 def parent_of(fact: LegDescribed) -> str | None:
@@ -220,7 +220,7 @@ def merge(leg: Leg, fact: ChannelFact) -> Merged:
 
 
 def _refusal(name: str, fact: ChannelFact, value: object) -> Refusal:
-    return Refusal(name, fact.uuid, fact.at_us, fact.source, str(value)[:_MAX_TEXT])
+    return Refusal(name, fact.uuid, fact.at_us, fact.source, str(value)[:MAX_TEXT])
 
 
 def _life(leg: Leg, fact: ChannelFact, change: dict[str, Any], notes: list[Note]) -> Leg | None:
@@ -264,7 +264,7 @@ def _describe(leg: Leg, fact: LegDescribed, change: dict[str, Any]) -> None:
 
 
 def _short(text: str | None) -> str | None:
-    return text[:_MAX_TEXT] if text else None
+    return text[:MAX_TEXT] if text else None
 
 
 def _take_stamps(
@@ -307,7 +307,7 @@ def _take_cause(
     if not cause or cause == leg.hangup_cause:
         return
     if leg.hangup_cause is None:
-        change["hangup_cause"] = cause[:_MAX_TEXT]
+        change["hangup_cause"] = cause[:MAX_TEXT]
     else:
         refusals.append(_refusal("cause_changed", fact, cause))
 
@@ -331,9 +331,9 @@ def _take_end(
     if not leg.over or leg.gone:
         change.update(over=True, gone=False, end_source=fact.source)
     if leg.sip_status is None and (status := fact.sip_term_status or fact.sip_failure_status):
-        change["sip_status"] = status[:_MAX_TEXT]
+        change["sip_status"] = status[:MAX_TEXT]
     if leg.sip_disposition is None and fact.sip_disposition:
-        change["sip_disposition"] = fact.sip_disposition[:_MAX_TEXT]
+        change["sip_disposition"] = fact.sip_disposition[:MAX_TEXT]
 
 
 def _take_hold(leg: Leg, fact: LegHeld | LegUnheld, change: dict[str, Any], notes: list[Note]) -> None:
@@ -347,23 +347,23 @@ def _take_variables(leg: Leg, fact: ChannelFact, change: dict[str, Any]) -> tupl
     """What is filled once, with the first value seen. Returns the names of ids that no id can be."""
     core = fact.core_uuid
     if core != leg.core_uuid and core and fact.at_us >= leg.last_seen_us:
-        change["core_uuid"] = core[:_MAX_TEXT]
+        change["core_uuid"] = core[:MAX_TEXT]
     if leg.sip_call_id is None and (value := fact.sip_call_id):
-        change["sip_call_id"] = value[:_MAX_TEXT]
+        change["sip_call_id"] = value[:MAX_TEXT]
     if (value := fact.leg_agent) and leg.leg_agent is None:
-        change["leg_agent"] = value[:_MAX_TEXT]
+        change["leg_agent"] = value[:MAX_TEXT]
     if (value := fact.own_agent) and leg.own_agent is None:
-        change["own_agent"] = value[:_MAX_TEXT]
+        change["own_agent"] = value[:MAX_TEXT]
     if (value := fact.queue) and leg.queue is None:
-        change["queue"] = value[:_MAX_TEXT]
+        change["queue"] = value[:MAX_TEXT]
     if (value := fact.voice_agent) and value == "true" and not leg.voice_agent:
         change["voice_agent"] = True
     if (value := fact.amd_result) and leg.amd_result is None:
-        change["amd_result"] = value[:_MAX_TEXT]
+        change["amd_result"] = value[:MAX_TEXT]
     if (value := fact.tenant) and leg.tenant is None:
-        change["tenant"] = value[:_MAX_TEXT]
+        change["tenant"] = value[:MAX_TEXT]
     if fact.describes and leg.gateway is None and (value := cast(LegDescribed, fact).gateway):
-        change["gateway"] = value[:_MAX_TEXT]
+        change["gateway"] = value[:MAX_TEXT]
     return _take_ids(leg, fact, change) if fact.campaign or fact.lead else ()
 
 

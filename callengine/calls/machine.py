@@ -36,7 +36,7 @@ from callengine.calls.facts import (
     RecordingStarted,
     RecordingStopped,
 )
-from callengine.calls.leg import Leg, Note, Refusal
+from callengine.calls.leg import MAX_TEXT, Leg, Note, Refusal
 from callengine.calls.record import CallRecord, finality, last_word_is_due, milestones, record_of
 from callengine.calls.tenancy import Rules as Rules
 from callengine.calls.tenancy import Unattributed as Unattributed
@@ -127,7 +127,7 @@ def bridged(call: Call, fact: ChannelFact, other: str) -> Step:
         return Step(call, [])
     if len(call.bridges) >= MAX_BRIDGES:
         return Step(call, [], _too_many("bridges", fact, other))
-    agent = fact.own_agent if fact.uuid == call.own.uuid else None
+    agent = (fact.own_agent or "")[:MAX_TEXT] if fact.uuid == call.own.uuid else None
     note = Note("bridged", at_us, other, fact.source)
     return Step(replace(call, bridges=(*call.bridges, Bridge(at_us, other, agent or None))), [note])
 

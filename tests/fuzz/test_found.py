@@ -115,3 +115,11 @@ class NoInbox:
 
     def put(self, body: bytes) -> bool:
         raise AssertionError("taken from anybody")
+
+
+def test_the_name_of_an_agent_at_a_bridge_is_kept_at_no_length() -> None:
+    a, b = Channel("A"), Channel("B")
+    desk = Desk().take(a.created(), a.answered(1), b.created(other_uuid="A", originator="A"))
+    desk.take(a.bridged("B", 2, own_agent="y" * 5_000))
+    (agent,) = desk.shown()["agents"]
+    assert agent["agent_id"] == "y" * 256
