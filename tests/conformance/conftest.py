@@ -93,7 +93,8 @@ def _real_target() -> Target:
 def _standin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder = tmp_path_factory.mktemp("standin")
     arguments = ["--seed", "7", "--recordings", str(folder / "recordings"), "--cdr", str(folder / "cdr")]
-    with launch([*arguments, "--time-scale", "10"]) as process:
+    # None by itself: ten times as fast it would come every 2 s, into a transcript that subscribes to it.
+    with launch([*arguments, "--time-scale", "10", "--heartbeat", "1000000"]) as process:
         yield Target(
             name="standin",
             host=process.host,
