@@ -18,8 +18,7 @@ def call_id_of(node: str, fs_uuid: str, created_us: int) -> str:
     noise = int.from_bytes(digest, "big")
     value = (created_us // 1000 & (1 << 48) - 1) << 80 | _VERSION_7
     value |= (noise >> 64 & 0xFFF) << 64 | _VARIANT | (noise & (1 << 62) - 1)
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return _text(f"{value:032x}")
 
 
 def recording_id_of(call_id: str, leg: str, path: str) -> str:
@@ -33,8 +32,7 @@ def event_id_of(call_id: str, key: str) -> str:
     UUID version 8 (RFC 9562): the call's own beginning, so that events lie in the index about as they come, and a hash
     of (call, key). ``key``: for a milestone its number in the book, else what the event is about.
     """
-    h = event_key_of(call_id, key).hex()
-    return f"{h[:8]}-{h[8:12]}-{h[12:16]}-{h[16:20]}-{h[20:]}"
+    return _text(event_key_of(call_id, key).hex())
 
 
 def event_key_of(call_id: str, key: str) -> bytes:
@@ -42,6 +40,10 @@ def event_key_of(call_id: str, key: str) -> bytes:
     noise = blake2b(f"{call_id}\0{key}".encode("utf-8", "surrogatepass"), digest_size=10).digest()
     begun = bytes.fromhex(f"{call_id[:8]}{call_id[9:13]}")
     return begun + bytes((noise[0] & 0x0F | 0x80, noise[1], noise[2] & 0x3F | 0x80)) + noise[3:]
+
+
+def _text(digits: str) -> str:
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 def usable_id(text: str) -> bool:
