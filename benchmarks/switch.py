@@ -28,6 +28,8 @@ from common import own, pin
 
 NODE: Final = "recorded"
 _TICK_S: Final = 0.002
+_GROUP: Final = 128
+"""Events that are sent without a pause for an answer to a command."""
 
 
 class _Server:
@@ -36,6 +38,7 @@ class _Server:
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sending = threading.Lock()
+        self._to_answer = 0
         self._client: socket.socket | None = None
         self._subscribed = threading.Event()
         self._channels: dict[str, bytes] = {}
@@ -92,8 +95,12 @@ class _Server:
             if verb == b"bgapi":
                 words = b"Job-UUID: %s\nJob-UUID: %s" % ((_job_of(command),) * 2)
             data = b"Content-Type: command/reply\nReply-Text: +OK %s\n\n" % words
-        with self._sending:
-            client.sendall(data)
+        self._to_answer += 1
+        try:
+            with self._sending:
+                client.sendall(data)
+        finally:
+            self._to_answer -= 1
         if verb == b"event":
             self._subscribed.set()
 
@@ -113,14 +120,15 @@ class _Server:
 
     # -- rules -------------------------------------------------------------------------------------------------------
 
-    def _tell(self, data: bytes) -> None:
+    def _tell(self, events: list[bytes]) -> None:
         self._subscribed.wait()
         assert self._client is not None
-        view = memoryview(data)
-        # By pieces, so that an answer to a command need not wait for all of it.
-        for at in range(0, len(view), 1 << 20):
+        # By groups of whole events, so that an answer to a command need not wait for all of them: and it goes first.
+        for at in range(0, len(events), _GROUP):
+            while self._to_answer:
+                time.sleep(_TICK_S / 4)
             with self._sending:
-                self._client.sendall(view[at : at + (1 << 20)])
+                self._client.sendall(b"".join(events[at : at + _GROUP]))
 
     def _made(self) -> load.Template:
         if self._template is None:
@@ -129,13 +137,12 @@ class _Server:
 
     def _play(self, copies: float) -> None:
         made = self._made()
-        data = [b"".join(made.numbered(self._copies + n + 1)) for n in range(int(copies))]
-        self._copies += int(copies)
         self._subscribed.wait()
         time.sleep(0.3)
         began_s = time.monotonic()
-        for one in data:
-            self._tell(one)
+        for _ in range(int(copies)):
+            self._copies += 1
+            self._tell(made.numbered(self._copies))
         count = len(made.events) * int(copies)
         self._say(played=count, calls=len(made.created) * int(copies), began_s=began_s, ended_s=time.monotonic())
 
@@ -162,7 +169,7 @@ class _Server:
                 sent += 1
             if out:
                 before_s = time.monotonic()
-                self._tell(b"".join(out))
+                self._tell(out)
                 now_s = time.monotonic()
                 late_s = max(late_s, now_s - before_s)
                 for probe in probes:
@@ -176,7 +183,7 @@ class _Server:
         for channel, its in load.live(int(count)):
             if channel not in self._channels:
                 self._channels[channel] = _dump(its)
-                self._tell(b"".join(its))
+                self._tell(its)
                 sent += len(its)
         self._say(live=len(self._channels), events=sent)
 
