@@ -83,6 +83,7 @@ def create_app(services: Services) -> Flask:
         EncodedSlashes(app.wsgi_app),
         frame.gate,
         services.reads,
+        services.catch_up,
         lambda record: shown(services, record),
         lambda error: _told(error, services),
         _HEADERS,

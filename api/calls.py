@@ -120,7 +120,9 @@ def add_call_routes(frame: Frame) -> None:
         """Get a call
 
         The call as it stands, also while it is going on."""
-        record = reads.call(tenant_id, canonical(call_id))
+        wanted = canonical(call_id)
+        services.catch_up(wanted)
+        record = reads.call(tenant_id, wanted)
         if record is None:
             raise NoSuchCall
         return answer(shown(services, record))
@@ -131,6 +133,7 @@ def add_call_routes(frame: Frame) -> None:
 
         In order, and by whose word each fact is known."""
         wanted = canonical(call_id)
+        services.catch_up(wanted)
         notes = reads.timeline(tenant_id, wanted)
         if not notes and reads.call(tenant_id, wanted) is None:
             raise NoSuchCall

@@ -457,8 +457,9 @@ class Services:
     """What a process can offer. Without ``edits``, ``control`` or ``stream`` the routes that need them answer 503.
 
     ``metrics`` renders the Prometheus text format. ``data_as_of`` is the moment (µs, our clock) up to which the store
-    has everything, None where nobody knows. ``recording_url`` signs the URL of a recording, by its id; without
-    ``recordings`` what it leads to is answered 503. Without ``cdr`` no CDRs are taken over HTTP. ``monotonic_s`` and
+    has everything, None where nobody knows. ``catch_up`` has what arrived of a call committed before it is read, within
+    a bound. ``recording_url`` signs the URL of a recording, by its id; without ``recordings`` what it leads to is
+    answered 503. Without ``cdr`` no CDRs are taken over HTTP. ``monotonic_s`` and
     ``sleep`` serve the brake on wrong keys (``sleep`` has to be cooperative, as the patched ``time.sleep`` is).
     """
 
@@ -472,6 +473,7 @@ class Services:
     stream: Stream | None = None
     webhooks: Webhooks | None = None
     data_as_of: Callable[[], int | None] = field(default=lambda: None)
+    catch_up: Callable[[str], None] = field(default=lambda call_id: None)
     recording_url: Callable[[str], str] | None = None
     recordings: Recordings | None = None
     analyses: Analyses | None = None

@@ -33,6 +33,7 @@ class ShortWay:
         application: WSGIApplication,
         gate: Gate,
         reads: Reads,
+        catch_up: Callable[[str], None],
         shown: Callable[[CallRecord], dict[str, Any]],
         failed: Callable[[Exception], Response | None],
         headers: Mapping[str, str],
@@ -40,6 +41,7 @@ class ShortWay:
         self._application = application
         self._gate = gate
         self._reads = reads
+        self._catch_up = catch_up
         self._shown = shown
         self._failed = failed
         self._headers = list(headers.items())
@@ -50,6 +52,7 @@ class ShortWay:
         if found is None or tenant_id is None:
             return self._application(environ, start_response)
         try:
+            self._catch_up(found[1])
             record = self._reads.call(tenant_id, found[1])
             body = None if record is None else orjson.dumps(self._shown(record))
         except Exception as error:  # noqa: BLE001  what has no answer here has one there

@@ -40,6 +40,7 @@ from callengine.reloading import Reloader
 from callengine.retries import Retries
 from callengine.store.accounts import Accounts
 from callengine.store.analysed import AnalysisReads
+from callengine.store.checkpoint import Checkpoints
 from callengine.store.database import Store, open_database
 from callengine.store.edits import Edits
 from callengine.store.holder import Holder
@@ -94,6 +95,7 @@ def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
     supervisor.spawn("writer", writer.run, once=True)
     accounts = Accounts(store, writer)
     accounts.ensure_tenant(settings.tracking.default_tenant)
+    supervisor.spawn("checkpoints", Checkpoints(store).run, once=True)
     supervisor.spawn("upkeep", Upkeep(writer, accounts, webhooks=settings.webhooks).run)
     reads = Reads(store)
     holder = Holder(settings.state.directory)
@@ -121,6 +123,7 @@ def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
         readiness=lambda: readiness(engine, writer, followup, retries, feed),
         metrics=metrics.render,
         data_as_of=lambda: engine.data_as_of,
+        catch_up=engine.catch_up,
         recordings=archive.serving,
         recording_url=archive.serving.url,
         analyses=AnalysisReads(store),

@@ -127,6 +127,11 @@ class Link:
         """`EslClient.bgapi`, likewise."""
         return self._connected().bgapi(command, job_uuid, timeout_s=timeout_s)
 
+    def hurry(self) -> None:
+        """`EslClient.hurry`, where there is a connection."""
+        if self.client is not None:
+            self.client.hurry()
+
     def stop(self, timeout_s: float = 2.0) -> None:
         """Close the connection and let `run` return; ``timeout_s`` bounds the closing."""
         self._stopping.set()

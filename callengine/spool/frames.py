@@ -100,8 +100,9 @@ def frames(data: bytes, at: int, seed: int) -> Iterator[Frame]:
         if head is None:
             at = _next(data, at + 1, seed)
             continue
-        # One that was cut off ends where the next begins, or the data does.
-        limit = min(head.end, _next(data, at + 1, seed), size)
+        # One that was cut off ends where the next begins, or the data does; to look for that is to look at every byte.
+        followed = _head(data, head.end, seed) is not None
+        limit = head.end if followed else min(head.end, _next(data, at + 1, seed), size)
         bodies, start = [], head.bodies_at
         for length in head.lengths:
             if start + length > limit:

@@ -38,6 +38,8 @@ Runner = Callable[[Callable[[], Outcome[Any]], float], Outcome[Any]]
 
 _get_thread_ident: Callable[[], int] = monkey.get_original("_thread", "get_ident")
 
+_CACHE_KB: Final = 32_000
+_CHECKPOINT_PAGES: Final = 16_000
 # How many steps of SQLite's machine lie between two looks at the clock: about 10 ms. Each look needs the interpreter.
 _STEPS_BETWEEN_LOOKS: Final = 1_000_000
 _GRACE_S: Final = 0.25
@@ -79,6 +81,12 @@ class Store:
                 "journal_mode": "wal",
                 "synchronous": self.settings.sqlite_synchronous,
                 "foreign_keys": 1,
+                # Kilobytes: what a large group changes stays in memory until it is committed; so does what a statement
+                # needs to be undone, which would go to a file of its own with each statement.
+                "cache_size": -_CACHE_KB,
+                "temp_store": 2,
+                # Else a commit waits for the disk; this is for when nobody else does it (``checkpoint``).
+                "wal_autocheckpoint": _CHECKPOINT_PAGES,
                 "journal_size_limit": 64 << 20,
             }
         return peewee.SqliteDatabase(

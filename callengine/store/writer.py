@@ -43,7 +43,7 @@ _BACKOFF_MAX_S: Final = 2.0
 _IDLE_LOOK_S: Final = 5.0
 _SILENCE_S: Final = 5.0
 # Of the interval: half the processor time of committing each change at once, and four fifths of the bound are left.
-_GATHERED: Final = 0.2
+_GATHERED: Final = 0.4
 _ABANDONED: Final = "another engine has the switch"
 
 
@@ -191,6 +191,12 @@ class Writer:
     def _hurry(self) -> None:
         self._urgent.set()
         self._work.set()
+
+    def holds(self, call_id: str) -> bool:
+        """Whether something of that call waits to be committed, or is being committed."""
+        if call_id in self._dirty:
+            return True
+        return self._group is not None and any(entry.call_id == call_id for entry in self._group.entries)
 
     def mark(self) -> int:
         """Stands for all that was handed over up to now; see ``committed``."""

@@ -82,6 +82,13 @@ def seen_by_alice(house: House, ids: dict[str, str]) -> list[Any]:
     return [*shown, {name: endpoint[name] for name in kept}, timeline]
 
 
+def stands_still(house: House, ids: dict[str, str]) -> bool:
+    """Nothing of the answer is still to come."""
+    before = seen_by_alice(house, ids)
+    gevent.sleep(0.3)
+    return seen_by_alice(house, ids) == before
+
+
 def try_operation(house: House, operation: Operation, ids: dict[str, str]) -> None:
     """With Bob's key, on what is Alice's; and with each of her ids as a filter."""
     path = operation.path.format(**ids)
@@ -100,6 +107,7 @@ def try_operation(house: House, operation: Operation, ids: dict[str, str]) -> No
 
 def test_nothing_of_alices_is_seen_or_changed_by_bob(house: House) -> None:
     ids = of_alice(house)
+    house.until(lambda: stands_still(house, ids))
     before = seen_by_alice(house, ids)
     house.relay.taken()
     walked = 0
