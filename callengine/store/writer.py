@@ -42,8 +42,11 @@ _BACKOFF_MIN_S: Final = 0.05
 _BACKOFF_MAX_S: Final = 2.0
 _IDLE_LOOK_S: Final = 5.0
 _SILENCE_S: Final = 5.0
-# Of the interval: half the processor time of committing each change at once, and four fifths of the bound are left.
+# Of the interval. Each commit writes a page or two of each index, however little it has; where much comes, what is
+# written a second time within the interval is written once.
 _GATHERED: Final = 0.4
+_GATHERED_BUSY: Final = 0.9
+_BUSY_ENTRIES: Final = 100
 _ABANDONED: Final = "another engine has the switch"
 
 
@@ -93,6 +96,7 @@ class Writer:
         self._abandoned = False
         self._rows = 0
         self._failures = 0
+        self._last_entries = 0
         self._greenlet: gevent.Greenlet[[], None] | None = None
         self._stopping = False
         self._stopped = Event()
@@ -324,7 +328,8 @@ class Writer:
         """Let what comes with the first come along; not if somebody waits, or if it has waited for the last commit."""
         if self._stopping or self._jobs or self._waiters:
             return
-        left_s = self._interval_s * _GATHERED - self.oldest_age_s
+        share = _GATHERED_BUSY if self._last_entries > _BUSY_ENTRIES else _GATHERED
+        left_s = self._interval_s * share - self.oldest_age_s
         if left_s > 0:
             self._urgent.clear()
             self._urgent.wait(left_s)
@@ -365,6 +370,8 @@ class Writer:
     def _committed(self, group: Group, result: Result) -> None:
         self._put_away(group)
         self._upto = max(self._upto, group.upto)
+        if not group.ahead:
+            self._last_entries = len(group.entries)
         size = sum(entry.size for entry in group.entries)
         if not self._abandoned:
             self._rows -= size
