@@ -15,12 +15,12 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol, TypeVar
 
 import gevent
-from gevent.threadpool import ThreadPool
 
 from callengine.ai.faults import AnalysisFault, Blocked, Permanent, Transient, Unusable, of_silence
 from callengine.ai.reading import Reader
 from callengine.ai.sdk import INLINE_MAX_BYTES, Answer, Ask, Audio, SdkName, Uploads
 from callengine.errors import CallengineError
+from callengine.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +106,7 @@ class Exchange:
     def __init__(self, backend: Backend, *, delete_timeout_s: float = _DELETE_TIMEOUT_S) -> None:
         self._backend = backend
         self._delete_timeout_s = delete_timeout_s
-        self._pool = ThreadPool(_READERS)
+        self._pool = Threads(_READERS)
 
     @property
     def name(self) -> SdkName:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import tempfile
 from typing import Any, Final
 
-from gevent.threadpool import ThreadPool
-
 from callengine.ai.exchange import Backend
 from callengine.ai.reading import Reader
 from callengine.ai.sdk import Ask, Audio
+from callengine.threads import Threads
 
 _FILE: Final = {"name": "files/rehearsal", "uri": "http://localhost/x", "mimeType": "audio/wav", "state": "ACTIVE"}
 _USAGE: Final = {"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2}
@@ -35,7 +34,7 @@ def answer(method: str, path: str) -> dict[str, Any]:
 
 def rehearse(backend: Backend) -> None:
     """Each call of a backend once; its connections have to be answered by ``answer``."""
-    pool = ThreadPool(1)
+    pool = Threads(1)
     with tempfile.TemporaryFile() as file:
         file.write(b"rehearsal")
         file.flush()

@@ -52,6 +52,7 @@ from callengine.store.writer import Writer
 from callengine.stream import HEARTBEAT_S, Bounds, Feed, add_gauges
 from callengine.supervise import Supervisor
 from callengine.telling import Telling, standing_of
+from callengine.threads import give_way
 
 if TYPE_CHECKING:
     from callengine.tracing import Tracing
@@ -244,6 +245,7 @@ def _prepare(settings: Settings) -> None:
     # The watchdog of systemd ends a hub that is stuck by SIGABRT: then the journal says where it was stuck.
     faulthandler.enable()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
+    give_way()
     settings.state.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import gevent
-from gevent.threadpool import ThreadPool
 
 from callengine.config.settings import Settings
 from callengine.metrics import Metrics
-from callengine.threads import in_thread
+from callengine.threads import Threads, in_thread
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +51,7 @@ class Disks:
 
     def run(self) -> None:
         """Until it is killed."""
-        threads = ThreadPool(1)
+        threads = Threads(1)
         try:
             while True:
                 self._found = in_thread(self.look, threads)

@@ -21,7 +21,8 @@ from typing import Any, Final
 import gevent
 import msgspec
 import orjson
-from gevent.threadpool import ThreadPool
+
+from callengine.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -214,7 +215,7 @@ class Quarantine(Shelf):
         super().__init__(directory, suffix=".bin", kind="event")
         self.lost = 0
         self._waiting: deque[tuple[bytes, str, str, float, dict[str, str]]] = deque()
-        self._threads: ThreadPool | None = None
+        self._threads: Threads | None = None
         self._writing = False
 
     def keep(self, body: bytes, reason: str, kind: str = "event", **known: str) -> None:
@@ -241,7 +242,7 @@ class Quarantine(Shelf):
         if self._writing or not self._waiting:
             return
         self._writing = True
-        self._threads = self._threads or ThreadPool(1)
+        self._threads = self._threads or Threads(1)
         self._threads.spawn(self._keep, *self._waiting.popleft()).rawlink(lambda _: self._written())
 
     def _written(self) -> None:

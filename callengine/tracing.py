@@ -17,7 +17,6 @@ from typing import Final
 
 import gevent
 from gevent.event import Event
-from gevent.threadpool import ThreadPool
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.sdk.resources import Resource
@@ -41,7 +40,7 @@ from callengine.config.sections import Tracing as Settings
 from callengine.metrics import Metrics
 from callengine.spans import Span, span_id, span_of_call, trace_id
 from callengine.store.faults import Trouble
-from callengine.threads import in_thread
+from callengine.threads import Threads, in_thread
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +59,7 @@ class Tracing:
         self._sample_below = int(settings.sample_ratio * _ALL)
         self._queue: deque[Span] = deque()
         self._wake = Event()
-        self._threads = ThreadPool(1)
+        self._threads = Threads(1)
         self._exporter = exporter or OTLPSpanExporter(
             endpoint=settings.endpoint, headers=_headers(settings), timeout=settings.timeout_s
         )

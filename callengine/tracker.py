@@ -26,7 +26,7 @@ from callengine.metrics import Metrics
 log = logging.getLogger(__name__)
 
 _BATCH_EVENTS = 256
-_TURN_S = 0.002
+_TURN_S = 0.001
 _TICK_S = 0.1
 _MAX_REFUSED = 10_000
 

@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from gevent.lock import BoundedSemaphore
-from gevent.threadpool import ThreadPool
+
+from callengine.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class Inbox:
         """Called once a record was kept."""
         self._max_files, self._max_bytes = max_files, max_bytes
         self._on_put, self._clock, self._timeout_s = on_put, clock, timeout_s
-        self._threads = ThreadPool(_THREADS)
+        self._threads = Threads(_THREADS)
         self._free = BoundedSemaphore(_THREADS)
         self._writing = 0
         self._number = 0

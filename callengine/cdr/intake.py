@@ -17,7 +17,6 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 
 import gevent
 from gevent.event import Event
-from gevent.threadpool import ThreadPool
 
 from callengine.calls.facts import LegReported
 from callengine.cdr.counts import Counts
@@ -30,7 +29,7 @@ from callengine.config.sections import Cdr as CdrSettings
 from callengine.errors import MalformedEvent, StoreError
 from callengine.quarantine import Quarantine
 from callengine.store.faults import Trouble
-from callengine.threads import in_thread
+from callengine.threads import Threads, in_thread
 
 log = logging.getLogger(__name__)
 
@@ -120,7 +119,7 @@ class CdrIntake:
         self._marks = Marks(state)
         self._state = state
         self._sources: list[_Source] = []
-        self._threads = ThreadPool(1)
+        self._threads = Threads(1)
         self._nudged = Event()
         self._forced = False
         self._begun = self._finished = 0

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 
 import gevent
-from gevent.threadpool import ThreadPool
 
 from callengine.cdr.audit import Audit, Audited
 from callengine.cdr.reading import CdrReader
@@ -15,6 +14,7 @@ from callengine.config.settings import Settings
 from callengine.errors import StoreError
 from callengine.store.clock import clock_us
 from callengine.store.database import Store
+from callengine.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class NightlyAudit:
         self._node, self._now_us = node, now_us
         self._last: Audited | None = None
         self._done_day = self._day()
-        self._threads = ThreadPool(1)
+        self._threads = Threads(1)
 
     def found(self) -> dict[str, int]:
         """How many calls of each kind the last audit found, for the metric."""

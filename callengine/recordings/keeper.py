@@ -18,7 +18,6 @@ from typing import Final, Protocol
 import gevent
 from gevent.event import Event
 from gevent.lock import BoundedSemaphore
-from gevent.threadpool import ThreadPool
 
 from callengine.about import about
 from callengine.config.settings import Settings
@@ -34,6 +33,7 @@ from callengine.store.clock import clock_us
 from callengine.store.database import Store
 from callengine.store.entities import Executes
 from callengine.store.recordings import Found, Recording
+from callengine.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +97,8 @@ class Keeper:
         self._settings = settings.recordings
         self._node, self._metrics, self._bucket, self._on_done = node, metrics, bucket, on_done
         self._now_us, self._monotonic_s = now_us, monotonic_s
-        self._threads = ThreadPool(_THREADS)
-        self._hung: dict[str, tuple[list[bool], ThreadPool]] = {}
+        self._threads = Threads(_THREADS)
+        self._hung: dict[str, tuple[list[bool], Threads]] = {}
         self._nudged = Event()
         self._fresh = True
         self._refilling = BoundedSemaphore()
@@ -246,7 +246,7 @@ class Keeper:
             log.error("recording %s: %s", row.id, error)
             if began_to_look and len(self._hung) < _MAX_HUNG:  # the others need not wait for this one
                 self._hung[row.id] = ended, threads
-                self._threads = ThreadPool(_THREADS)
+                self._threads = Threads(_THREADS)
             return Later(gap_s(row.attempts))
         self._metrics.recording_probe.observe(max(0.0, self._monotonic_s() - began))
         if sight.error is not None:

@@ -10,11 +10,10 @@ import os
 from pathlib import Path
 from typing import Final
 
-from gevent.threadpool import ThreadPool
-
 from callengine.errors import RecordingUnreadable
 from callengine.recordings.paths import Folders
 from callengine.recordings.threads import run_in, within
+from callengine.threads import Threads
 
 THREADS: Final = 4
 OPEN_TIMEOUT_S: Final = 10.0
@@ -29,7 +28,7 @@ class OpenFile:
     new one.
     """
 
-    def __init__(self, descriptor: int, status: os.stat_result, threads: ThreadPool, *, fixed: bool = False) -> None:
+    def __init__(self, descriptor: int, status: os.stat_result, threads: Threads, *, fixed: bool = False) -> None:
         self.size = status.st_size
         self.modified_s = status.st_mtime
         self._as_opened = (status.st_size, status.st_mtime_ns) if fixed else None
@@ -65,9 +64,9 @@ class Reading:
 
     def __init__(self, folders: Folders, threads: int = THREADS) -> None:
         self._folders = folders
-        self._threads = ThreadPool(threads)
+        self._threads = Threads(threads)
         # Of its own, and one: who asks for parts of a long file does not have it hashed as often, nor others wait.
-        self._hashing = ThreadPool(1)
+        self._hashing = Threads(1)
 
     def open(self, path: Path | str, sha256: str | None = None) -> OpenFile:
         """Opens the file at ``path`` (ours), if its content is that of ``sha256`` (None: whatever it is).
@@ -80,7 +79,7 @@ class Reading:
             return self._within(HASH_TIMEOUT_S, self._hashing, path, sha256, hashing=True)
 
     def _within(
-        self, timeout_s: float, threads: ThreadPool, path: Path | str, sha256: str | None, *, hashing: bool
+        self, timeout_s: float, threads: Threads, path: Path | str, sha256: str | None, *, hashing: bool
     ) -> OpenFile:
         def work() -> OpenFile:
             descriptor, status = self._folders.open_same(path, sha256, hashing=hashing)

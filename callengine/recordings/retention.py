@@ -12,7 +12,6 @@ from typing import Final, NamedTuple, Protocol
 
 import gevent
 import peewee
-from gevent.threadpool import ThreadPool
 
 from callengine.config.settings import Settings
 from callengine.errors import BucketError, StoreError
@@ -25,6 +24,7 @@ from callengine.store.clock import clock_us
 from callengine.store.database import Store
 from callengine.store.entities import Executes, Tenant
 from callengine.store.recordings import Recording
+from callengine.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -89,7 +89,7 @@ class Retention:
         self._settings = settings.recordings
         self._analyses = settings.ai.enabled
         self._node, self._metrics, self._bucket, self._now_us = node, metrics, bucket, now_us
-        self._threads = ThreadPool(1)
+        self._threads = Threads(1)
 
     def run(self) -> None:
         """Once an hour, until it is killed; in small steps, with pauses between them."""

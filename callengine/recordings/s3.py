@@ -26,11 +26,11 @@ from typing import Any, Final, Self, TypeVar
 import gevent
 from gevent import monkey
 from gevent.lock import BoundedSemaphore
-from gevent.threadpool import ThreadPool
 
 from callengine.config.sections import S3
 from callengine.errors import BucketError, ConfigurationError
 from callengine.recordings.threads import within
+from callengine.threads import Threads
 
 T = TypeVar("T")
 
@@ -65,7 +65,7 @@ class Bucket:
         self._errors, self._unparsed, make = _boto(settings)
         self._clients = [make() for _ in range(settings.concurrency)]
         self._signing = make()
-        self._threads = ThreadPool(settings.concurrency)
+        self._threads = Threads(settings.concurrency)
         self._places = BoundedSemaphore(settings.concurrency)
         self.running = 0
         """How many transfers are going on; at most ``s3.concurrency``."""

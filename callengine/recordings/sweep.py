@@ -16,7 +16,6 @@ from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
 import gevent
-from gevent.threadpool import ThreadPool
 
 from callengine.config.settings import Settings
 from callengine.errors import RecordingError, RecordingOutside, StoreError
@@ -29,6 +28,7 @@ from callengine.store.clock import clock_us
 from callengine.store.database import Store
 from callengine.store.entities import Executes
 from callengine.store.recordings import Named, Recording
+from callengine.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +97,7 @@ class Sweep:
         self._settings = settings.recordings
         self._node, self._metrics, self._analyses, self._on_found = node, metrics, analyses, on_found
         self._now_us, self._monotonic_s = now_us, monotonic_s
-        self._threads = ThreadPool(1)
+        self._threads = Threads(1)
         self._walked_at = float("-inf")
         self._pending: dict[str, _File] = {}
         self._known: dict[str, int] = {}

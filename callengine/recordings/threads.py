@@ -6,12 +6,13 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 
 import gevent
-from gevent.threadpool import ThreadPool
+
+from callengine.threads import Threads
 
 T = TypeVar("T")
 
 
-def within(timeout_s: float, threads: ThreadPool, work: Callable[[], T]) -> T:
+def within(timeout_s: float, threads: Threads, work: Callable[[], T]) -> T:
     """What ``work`` returns or raises. Raises TimeoutError where it, or what it has to wait for, takes too long; then
     it is left to end by itself, and keeps its thread until then.
     """
@@ -25,7 +26,7 @@ def within(timeout_s: float, threads: ThreadPool, work: Callable[[], T]) -> T:
             raise TimeoutError(f"no answer from the disk within {timeout_s:g} s") from None
 
 
-def run_in(threads: ThreadPool, work: Callable[[], T]) -> T:
+def run_in(threads: Threads, work: Callable[[], T]) -> T:
     """What ``work`` returns or raises in a native thread. An error is handed over as a value: one that is raised in a
     pool's thread is also printed on standard error."""
 

@@ -9,9 +9,9 @@ from typing import Any, Final, cast
 
 import gevent
 import peewee
-from gevent.threadpool import ThreadPool
 
 from callengine.store.database import Store, discard
+from callengine.threads import Threads
 
 EVERY_S: Final = 1.0
 _SLOW_S: Final = 30.0
@@ -31,7 +31,7 @@ class Checkpoints:
         """One a second, in a native thread, until it is killed."""
         if self._store.path is None:
             return
-        thread = ThreadPool(1)
+        thread = Threads(1)
         try:
             while True:
                 gevent.sleep(self._every_s)

@@ -20,12 +20,12 @@ import peewee
 from gevent import monkey
 from gevent.event import AsyncResult
 from gevent.lock import BoundedSemaphore
-from gevent.threadpool import ThreadPool
 
 from callengine.config.sections import Database as Settings
 from callengine.errors import StoreUnavailable
 from callengine.store import faults, migrate
 from callengine.store.silence import Silence
+from callengine.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Store:
         self._pid = os.getpid()
         self._hub_thread = _get_thread_ident()
         self._slots = BoundedSemaphore(settings.pool_size)
-        self._threads: ThreadPool | None = None
+        self._threads: Threads | None = None
         self._silence = Silence()
 
     # -- connections -------------------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ class Store:
         self.reading += 1
         try:
             if self._threads is None:
-                self._threads = ThreadPool(self.settings.pool_size)
+                self._threads = Threads(self.settings.pool_size)
             result = self._threads.spawn(work)
         except BaseException:
             self._end(None)

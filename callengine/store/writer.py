@@ -17,7 +17,6 @@ from typing import Any, Final, TypeVar, cast
 import gevent
 import peewee
 from gevent.event import AsyncResult, Event
-from gevent.threadpool import ThreadPool
 
 from callengine.calls.call import Call
 from callengine.calls.leg import Note
@@ -29,6 +28,7 @@ from callengine.store.clock import clock_us
 from callengine.store.database import Store
 from callengine.store.group import Again, Committer, Entry, Group, Guard, Job, Result
 from callengine.store.refused import Refused
+from callengine.threads import Threads
 
 log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ class Writer:
         self.on_set_aside: Callable[[Refused, str], None] = lambda rows, error: None
         """Called on the hub with all that the database would not take of a call, and the error; must not wait."""
         self._committer = Committer(store, looks_at_recordings=recordings, analyses_calls=analyses)
-        self._thread: ThreadPool | None = None
+        self._thread: Threads | None = None
         self._running: AsyncResult[Any] | None = None
         self._dirty: dict[str, Entry] = {}
         self._jobs: deque[Job] = deque()
@@ -252,7 +252,7 @@ class Writer:
 
     def run(self) -> None:
         """Commits until ``stop``. May be called again after it was killed: what was being committed is not lost."""
-        self._thread = self._thread or ThreadPool(1)
+        self._thread = self._thread or Threads(1)
         while (group := self._next()) is not None:
             result = self._attempt(group)
             if result.reason is None:

@@ -13,9 +13,9 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, Final
 
 from gevent.event import AsyncResult, Event
-from gevent.threadpool import ThreadPool
 
 from callengine.errors import LookupsBusy, NameNotResolved
+from callengine.threads import Threads
 
 Address = IPv4Address | IPv6Address
 
@@ -44,7 +44,7 @@ class Lookups:
         self._of_one = of_one
         self._lookup_s = lookup_s
         self._place_s = place_s
-        self._pool: ThreadPool | None = None
+        self._pool: Threads | None = None
         self._under_way: dict[str, AsyncResult[list[Address]]] = {}
         self._taken: Counter[str] = Counter()
         self._freed = Event()
@@ -81,7 +81,7 @@ class Lookups:
         self._taken[tenant_id] += 1
         try:
             if self._pool is None:
-                self._pool = ThreadPool(self._threads)
+                self._pool = Threads(self._threads)
             job = self._pool.spawn(self._look_up, host, port)
         except BaseException:  # the greenlet may be killed here too
             self._landed(host, tenant_id, [])
