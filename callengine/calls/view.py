@@ -15,6 +15,8 @@ UrlOf = Callable[[str], str]
 # The stamps of a page are of few minutes.
 _MINUTES: dict[int, str] = {}
 _MAX_MINUTES = 4096
+_SECONDS = tuple(f"{n:02d}." for n in range(60))
+_MILLIS = tuple(f"{n:03d}Z" for n in range(1000))
 
 
 def iso(us: int | None) -> str | None:
@@ -27,7 +29,7 @@ def iso(us: int | None) -> str | None:
         if len(_MINUTES) >= _MAX_MINUTES:
             _MINUTES.clear()
         begun = _MINUTES[minute] = datetime.fromtimestamp(minute * 60, UTC).strftime("%Y-%m-%dT%H:%M:")
-    return f"{begun}{in_minute // 1_000_000:02d}.{in_minute // 1000 % 1000:03d}Z"
+    return begun + _SECONDS[in_minute // 1_000_000] + _MILLIS[in_minute // 1000 % 1000]
 
 
 def _seconds(start_us: int | None, end_us: int | None) -> int | None:
