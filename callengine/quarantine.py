@@ -242,7 +242,8 @@ class Quarantine(Shelf):
         if self._writing or not self._waiting:
             return
         self._writing = True
-        self._threads = self._threads or Threads(1)
+        if self._threads is None:
+            self._threads = Threads(1)
         self._threads.spawn(self._keep, *self._waiting.popleft()).rawlink(lambda _: self._written())
 
     def _written(self) -> None:

@@ -53,7 +53,8 @@ def in_thread(work: Callable[[], T], pool: ThreadPool | None = None) -> T:
         except Exception as error:  # noqa: BLE001  handed on to who asked
             return None, error
 
-    value, error = (pool or gevent.get_hub().threadpool).apply(caught)
+    # Not by its truth: a pool with no thread at work counts as empty.
+    value, error = (gevent.get_hub().threadpool if pool is None else pool).apply(caught)
     if error is not None:
         raise error
     return cast(T, value)

@@ -252,7 +252,8 @@ class Writer:
 
     def run(self) -> None:
         """Commits until ``stop``. May be called again after it was killed: what was being committed is not lost."""
-        self._thread = self._thread or Threads(1)
+        if self._thread is None:
+            self._thread = Threads(1)
         while (group := self._next()) is not None:
             result = self._attempt(group)
             if result.reason is None:

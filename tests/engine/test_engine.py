@@ -10,6 +10,7 @@ import pytest
 from gevent.event import Event
 
 from callengine import engine as engines
+from callengine.calls.ids import call_id_of
 from callengine.calls.machine import Rules
 from callengine.config.settings import Settings
 from callengine.engine import Engine, Storage
@@ -24,6 +25,7 @@ from callengine.store.reads import Reads
 from callengine.store.writer import Writer
 from callengine.supervise import Supervisor
 from tests.calls.build import Channel, us
+from tests.engine.fakes import event, headers
 
 
 class Rig:
@@ -126,6 +128,35 @@ def test_as_long_as_a_connection_lasts_the_switch_is_asked_again_for_its_channel
     assert client.closed.wait(5)
     gevent.sleep(0.02)
     assert asked == [client] * 4
+
+
+def test_who_reads_a_call_has_all_that_came_of_it(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though nothing else would commit it for a minute; and not where the database takes nothing."""
+    engine, came = rig.engine, [event("CHANNEL_CREATE", headers("u1", us(1)))]
+    rig.writer._interval_s = 60
+
+    class Switch(Client):
+        def hurry(self) -> None:
+            if came:
+                engine.intake.put_many([came.pop()])
+
+    monkeypatch.setattr(engine.link, "client", Switch())
+    engine._opened, engine._held = True, Fence("sw1", "us", 1, 15)
+    rig.supervisor.spawn("tracker", engine.tracker.run)
+    call_id = call_id_of("sw1", "u1", us(1))
+    engine.catch_up(call_id)
+    record = rig.reads.call(rig.tenant, call_id)
+    assert record is not None
+    assert record.ring_us is None
+    came.append(event("CHANNEL_PROGRESS", headers("u1", us(1), progress=us(2))))
+    rig.writer.reason = "it is away"
+    engine.catch_up(call_id)
+    assert rig.writer.holds(call_id)
+    rig.writer.reason = None
+    engine.catch_up(call_id)
+    record = rig.reads.call(rig.tenant, call_id)
+    assert record is not None
+    assert record.ring_us == us(2)
 
 
 def test_who_lost_the_lease_is_not_ready(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

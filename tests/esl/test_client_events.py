@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from callengine.errors import EslDisconnected
+from callengine.esl import client as client_module
+from callengine.esl.client import EslClient
 from callengine.esl.exchange import Loss, LossReason
 from callengine.esl.intake import IntakeQueue
 from tests.esl.clients import connected, loss_of, new_client
@@ -20,6 +24,12 @@ def _limit() -> Iterator[None]:
     """Nothing here may hang."""
     with gevent.Timeout(30, AssertionError("it hung")):
         yield
+
+
+def until_hurried(client: EslClient, true: Callable[[], bool]) -> None:
+    while not true():
+        client.hurry()
+        gevent.sleep(0.001)
 
 
 def test_events_go_to_the_intake_in_order_between_replies() -> None:
@@ -76,6 +86,45 @@ def test_events_before_a_fault_are_not_lost() -> None:
             client.api("status")
         assert loss_of(client).reason is LossReason.MALFORMED
     assert got == [b"1", b"2"]
+
+
+def test_events_gather_until_somebody_is_in_a_hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_GATHERED_S", 60.0)
+    got: list[bytes] = []
+    said = Event()
+
+    def script(peer: Peer) -> None:
+        peer.greet()
+        peer.say(event(b"1"))
+        said.wait(5)
+        peer.say_and_wait(event(b"2"))
+
+    with connected(script) as client:
+        client.register_handle("*", got.extend)
+        until_hurried(client, lambda: got == [b"1"])
+        said.set()
+        gevent.sleep(0.1)
+        assert got == [b"1"]
+        until_hurried(client, lambda: got == [b"1", b"2"])
+        began_s = time.monotonic()
+        client.close()
+        assert time.monotonic() - began_s < 1
+
+
+def test_a_command_does_not_wait_for_events_to_gather(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client_module, "_GATHERED_S", 60.0)
+    got: list[bytes] = []
+
+    def script(peer: Peer) -> None:
+        peer.greet()
+        peer.say(event(b"1"))
+        peer.command()
+        peer.say_and_wait(response(b"UP 1 year"))
+
+    with connected(script) as client:
+        client.register_handle("*", got.extend)
+        until_hurried(client, lambda: got == [b"1"])
+        assert client.api("status", timeout_s=2) == "UP 1 year"
 
 
 def test_a_reply_to_nothing_takes_no_event_with_it() -> None:

@@ -1,0 +1,60 @@
+"""Checkpoints beside the writer: the log goes into the database file, and no commit is made to wait for that."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import gevent
+
+from callengine.calls.call import EventName
+from callengine.store import checkpoint
+from callengine.store.checkpoint import Checkpoints
+from callengine.store.database import Store
+from callengine.store.writer import Writer
+from tests.store.build import a_call, published
+
+
+def grown(store: Store, writer: Writer) -> int:
+    """The size of the database file after a commit."""
+    call = a_call()
+    writer.put(call)
+    writer.publish(published(call, EventName.DIALING, 1))
+    writer.flush(5)
+    assert store.path is not None
+    return store.path.stat().st_size
+
+
+def test_what_is_committed_gets_into_the_file(sqlite_store: Store) -> None:
+    assert sqlite_store.path is not None
+    log = Path(f"{sqlite_store.path}-wal")
+    writer = Writer(sqlite_store)
+    writer.start()
+    before = sqlite_store.path.read_bytes()
+    grown(sqlite_store, writer)
+    assert sqlite_store.path.read_bytes() == before
+    assert log.stat().st_size
+    made = Checkpoints(sqlite_store, every_s=0.01)
+    running = gevent.spawn(made.run)
+    with gevent.Timeout(5):
+        while sqlite_store.path.read_bytes() == before:
+            gevent.sleep(0.01)
+    running.kill()
+    assert made.done
+    assert writer.stop(5)
+
+
+def test_one_that_fails_is_made_again(sqlite_store: Store) -> None:
+    assert sqlite_store.path is not None
+    made, path = Checkpoints(sqlite_store), sqlite_store.path
+    sqlite_store.path = path.with_name("gone")
+    made.once()
+    assert (made.done, made._db) == (0, None)
+    sqlite_store.path = path
+    made.once()
+    assert made.done == 1
+
+
+def test_postgres_makes_its_own(store: Store) -> None:
+    if store.path is None:
+        Checkpoints(store).run()
+    assert checkpoint.EVERY_S == 1.0
