@@ -13,7 +13,7 @@ import peewee
 from callengine.store.database import Store, discard
 from callengine.threads import Threads
 
-EVERY_S: Final = 1.0
+EVERY_S: Final = 0.5
 _SLOW_S: Final = 30.0
 
 
@@ -28,7 +28,7 @@ class Checkpoints:
         """How many were made."""
 
     def run(self) -> None:
-        """One a second, in a native thread, until it is killed."""
+        """Twice a second, in a native thread, until it is killed."""
         if self._store.path is None:
             return
         thread = Threads(1)

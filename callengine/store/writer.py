@@ -46,7 +46,7 @@ _SILENCE_S: Final = 5.0
 # written a second time within the interval is written once.
 _GATHERED: Final = 0.4
 _GATHERED_BUSY: Final = 0.9
-_BUSY_ENTRIES: Final = 100
+_BUSY_ENTRIES: Final = 400
 _ABANDONED: Final = "another engine has the switch"
 
 

