@@ -78,8 +78,11 @@ $(DEPENDENCIES): requirements.lock
 	@$(BIN)/python -m pip --disable-pip-version-check check >/dev/null
 	@touch $@
 
+# Most of what is installed never runs here, so only what the daemon imports is compiled: by importing it. Without that,
+# and where Python may not write bytecode, each start would compile for a second.
 $(INSTALLED): $(DEPENDENCIES) pyproject.toml
 	@$(PIP) --no-deps --no-build-isolation --editable .
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import callengine.patched, callengine.daemon'
 	@touch $@
 
 # All platforms' hashes, so that one file serves every machine; without a registry's name, so that any mirror does.

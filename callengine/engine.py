@@ -278,7 +278,7 @@ class Engine:
                 if not self._opened:
                     self._open(client)
                 self.waiting_for = "the comparison with the switch"
-                self._reconciler.run(client)
+                known = self._reconciler.run(client)
                 if client.closed.is_set():
                     continue
                 self.originator.recover(self._without_channel())
@@ -298,6 +298,7 @@ class Engine:
             self.waiting_for = None
             self.reconciled.set()
             log.info("%s: compared with the switch, %d calls live", self.node, sum(1 for _ in self.book.live()))
+            self._reconciler.stamp(client, known, client.closed)
             self._look_again(client)
 
     def _look_again(self, client: EslClient) -> None:

@@ -1,5 +1,8 @@
 """What we know of live calls against what the switch says, on every connection.
 
+Ready means that both lists were compared: what the switch lists and we do not know was taken in, what we know and it
+denies is closed. What else it has to say of channels that both know is fetched after that, if these are many.
+
 We are subscribed before the switch's list is asked for, and its events are joined with what the list tells, in
 whatever order; only a channel that the switch denies is closed, and only after all events that came before the denial
 were applied. ``show channels`` is a scoreboard that lags, so a channel missing there is asked for by name
@@ -31,6 +34,12 @@ T = TypeVar("T")
 
 _AT_ONCE = 32
 _DRAIN_S = 10.0
+# Of so many known channels the stamps are fetched at once: whoever asks as soon as we are ready is told the latest.
+_FIRST = 500
+# Of the others by groups, with room between them for what callers want of the switch.
+_GROUP = 128
+_BETWEEN_GROUPS_S = 0.01
+_AFTER_FAILURE_S = 1.0
 
 
 class Asker(Protocol):
@@ -38,6 +47,13 @@ class Asker(Protocol):
 
     def api(self, command: str, *, timeout_s: float | None = None) -> str:
         """The answer to an API command; raises EslError."""
+
+
+class Waitable(Protocol):
+    """What may become true."""
+
+    def wait(self, timeout: float) -> bool:
+        """Whether it is, after so many seconds (s) at most."""
 
 
 class Reconciler:
@@ -61,15 +77,39 @@ class Reconciler:
         self._adopting = adopting
         self._before_closing = before_closing
 
-    def run(self, switch: Asker) -> None:
-        """Compare once. Raises EslError when the connection is lost meanwhile."""
+    def run(self, switch: Asker) -> list[str]:
+        """Compare once. Returns the channels of which ``stamp`` has yet to fetch the stamps.
+
+        Raises EslError when the connection is lost meanwhile.
+        """
         book = self._tracker.book
         ours = {leg.uuid for call in book.live() for leg in (call.own, *(p.leg for p in call.peers)) if leg.created_us}
         ours -= {uuid for uuid in ours if (leg := book.leg(uuid)) is not None and leg.over}
         listed = self._listed(switch)
-        dumps = [u for u in listed if u in ours or (self._adopting() and not book.knows(u))]
-        self._take_in(switch, dumps)
+        if self._adopting():
+            self._take_in(switch, [uuid for uuid in listed if uuid not in ours and not book.knows(uuid)])
         self.verify(switch, ours.difference(listed))
+        known = list(ours & listed)
+        self._take_in(switch, known[:_FIRST])
+        return known[_FIRST:]
+
+    def stamp(self, switch: Asker, uuids: list[str], closed: Waitable) -> None:
+        """Fetch the stamps of these channels; returns early where the connection is ``closed``."""
+        for at in range(0, len(uuids), _GROUP):
+            group = uuids[at : at + _GROUP]
+            while not self._stamped(switch, group):
+                if closed.wait(_AFTER_FAILURE_S):
+                    return
+            if closed.wait(_BETWEEN_GROUPS_S):
+                return
+
+    def _stamped(self, switch: Asker, uuids: list[str]) -> bool:
+        try:
+            self._take_in(switch, uuids)
+        except EslError as error:
+            log.warning("the stamps of %d channels were not fetched: %s", len(uuids), error)
+            return False
+        return True
 
     def look_again(self, switch: Asker) -> None:
         """Adopt what the list has by now and no event described. Raises EslError when the connection is lost."""
@@ -83,7 +123,10 @@ class Reconciler:
     def _take_in(self, switch: Asker, uuids: list[str]) -> None:
         for fact in self._ask_all(uuids, lambda uuid: self._dump(switch, uuid)):
             known = self._tracker.book.knows(fact.uuid)
-            self._tracker.take(fact)
+            if known:
+                self._tracker.hear(fact)
+            else:
+                self._tracker.take(fact)
             # One that was created for a channel that is gone stays unknown, however often it is looked at.
             if known or self._tracker.book.knows(fact.uuid):
                 self._metrics.reconciled.labels("known" if known else "adopted").inc()

@@ -109,6 +109,14 @@ class Tracker:
         self._on_taken(fact)
         self.apply(fact)
 
+    def hear(self, fact: Fact) -> None:
+        """The same, of a channel that is known: ``on_taken`` is told where it says something new. Never waits."""
+        outcome = self.book.apply(fact, self._clock())
+        if outcome.changed or outcome.effects:
+            self._on_taken(fact)
+        self._settle(outcome)
+        self._counts[type(fact).__name__] += 1
+
     def apply(self, fact: Fact, now: float | None = None) -> None:
         """Apply one fact, also of an earlier life: ``now`` is then when that was, by ``clock``."""
         self._settle(self.book.apply(fact, self._clock() if now is None else now))

@@ -79,14 +79,14 @@ def begin(beginning: Beginning) -> bytes:
 
 def beginning_of(data: bytes) -> tuple[Beginning, int] | None:
     """What the file says of itself, and where its batches begin; None where that cannot be read."""
-    frame = next(frames(data, 0, 0), None)
-    if frame is None or frame.start or not frame.whole or frame.kind != BEGINNING or not frame.bodies:
+    head = _head(data, 0, 0)
+    if head is None or head.kind != BEGINNING or not head.lengths or head.end > len(data):
         return None
     try:
-        beginning = msgspec.json.decode(frame.bodies[0], type=Beginning)
+        beginning = msgspec.json.decode(data[head.bodies_at : head.bodies_at + head.lengths[0]], type=Beginning)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return None
-    return (beginning, frame.end) if beginning.version == 1 else None
+    return (beginning, head.end) if beginning.version == 1 else None
 
 
 def frames(data: bytes, at: int, seed: int) -> Iterator[Frame]:

@@ -31,8 +31,11 @@ log = logging.getLogger(__name__)
 
 _TURN_S: Final = 0.002
 _WAIT_S: Final = 0.1
-# Any channel that an event names, in whichever header, may be the one of a call that is concerned.
-_UUID: Final = re.compile(rb'"([0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12})"')
+# Any channel that an event names, in whichever header, may be the one of a call that is concerned. What is looked for
+# begins with the first hyphen, since an event has far fewer of these than quotation marks.
+_UUID: Final = re.compile(
+    rb'-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}"(?<="([0-9a-fA-F]{8}-.{27})")', re.DOTALL
+)
 
 
 class Past(Protocol):
@@ -227,6 +230,7 @@ def _read(path: Path, translator: Translator) -> Read | str:
     beginning, at = begun
     node, records = beginning.node, []
     channels: set[str] = set()
+    named: set[bytes] = set()
     for frame in frames.frames(data, at, beginning.seed):
         if frame.kind == frames.NODE and frame.bodies:
             node = frame.bodies[0].decode("utf-8", "replace")
@@ -234,9 +238,10 @@ def _read(path: Path, translator: Translator) -> Read | str:
         for body in frame.bodies:
             record = _record(frame, body, translator)
             records.append(record)
-            channels.update(uuid.decode() for uuid in _UUID.findall(body))
+            named.update(_UUID.findall(body))
             if (uuid := getattr(record.fact, "uuid", "")) != "":
                 channels.add(uuid)
+    channels.update(uuid.decode() for uuid in named)
     return Read(beginning, node, records, channels, frames.damage(data, at, beginning.seed))
 
 

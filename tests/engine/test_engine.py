@@ -98,7 +98,7 @@ def test_an_opener_that_dies_opens_on_the_same_connection(rig: Rig, monkeypatch:
         engine._opened = True
 
     monkeypatch.setattr(engine, "_open", open_book)
-    monkeypatch.setattr(engine._reconciler, "run", lambda switch: None)
+    monkeypatch.setattr(engine._reconciler, "run", lambda switch: [])
     monkeypatch.setattr(engine.link, "client", Client())
     engine._connected.set()
     rig.supervisor.spawn("opener", engine._run_opener)
@@ -120,7 +120,7 @@ def test_as_long_as_a_connection_lasts_the_switch_is_asked_again_for_its_channel
     monkeypatch.setattr(engines, "_LOOK_SOON_S", (0.0, 0.001))
     monkeypatch.setattr(engines, "_LOOK_EVERY_S", 0.001)
     monkeypatch.setattr(engine, "_open", lambda client: None)
-    monkeypatch.setattr(engine._reconciler, "run", lambda switch: None)
+    monkeypatch.setattr(engine._reconciler, "run", lambda switch: [])
     monkeypatch.setattr(engine._reconciler, "look_again", look_again)
     monkeypatch.setattr(engine.link, "client", client)
     engine._connected.set()

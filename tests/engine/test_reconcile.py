@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 import gevent
 import pytest
+from gevent.event import Event
 
 from callengine.calls.book import Book
-from callengine.calls.facts import LegReported
+from callengine.calls.facts import Fact, LegReported
 from callengine.calls.machine import Rules
 from callengine.calls.record import record_of
 from callengine.errors import EslError
@@ -28,7 +29,10 @@ class Rig:
         self.writer, self.intake, self.metrics = KeptWriter(), IntakeQueue(), Metrics()
         self.book = Book("n1", Rules(default_tenant="t"))
         self.translator = Translator()
-        self.tracker = Tracker(self.book, self.intake, self.translator, self.writer, self.metrics)
+        self.taken: list[Fact] = []
+        self.tracker = Tracker(
+            self.book, self.intake, self.translator, self.writer, self.metrics, on_taken=self.taken.append
+        )
         self.reconciler = Reconciler(self.tracker, self.translator, self.metrics)
         self.worker = gevent.spawn(self.tracker.run)
 
@@ -58,6 +62,64 @@ def test_what_a_known_call_missed_is_fetched(rig: Rig) -> None:
     rig.reconciler.run(Switch({U[0]: headers(U[0], T, progress=T + 20_000, answered=T + 900_000)}))
     record = record_of(rig.book.call_of(U[0]))  # type: ignore[arg-type]
     assert (record.ring_us, record.answer_us, record.live) == (T + 20_000, T + 900_000, True)
+
+
+def test_what_a_known_call_missed_is_kept_where_it_is_new(rig: Rig) -> None:
+    rig.take(event("CHANNEL_CREATE", headers(U[0], T)))
+    switch = Switch({U[0]: headers(U[0], T, answered=T + 900_000)})
+    rig.taken.clear()
+    for _ in range(3):
+        rig.reconciler.run(switch)
+    assert [fact.uuid for fact in rig.taken] == [U[0]]  # type: ignore[union-attr]
+    assert rig.metrics.registry.get_sample_value("callengine_reconciled_total", {"found": "known"}) == 3
+
+
+def many(rig: Rig, count: int) -> dict[str, dict[str, str]]:
+    """Channels that the book knows as created, and the switch as answered."""
+    uuids = [f"00000000-0000-4000-8002-{i:012d}" for i in range(count)]
+    for uuid in uuids:
+        rig.take(event("CHANNEL_CREATE", headers(uuid, T)))
+    return {uuid: headers(uuid, T, answered=T + 900_000) for uuid in uuids}
+
+
+def answered(rig: Rig) -> int:
+    return sum(1 for call in rig.book.live() if call.own.answered_us)
+
+
+def test_of_many_known_calls_the_lists_are_compared_first_and_the_stamps_fetched_after_that(rig: Rig) -> None:
+    channels = many(rig, 1000)
+    rig.take(event("CHANNEL_CREATE", headers(U[0], T)))
+    switch = Switch(channels | {U[1]: headers(U[1], T)})
+    later = rig.reconciler.run(switch)
+    assert rig.book.call_of(U[0]).over  # type: ignore[union-attr]
+    assert rig.book.knows(U[1])
+    assert (len(later), answered(rig)) == (500, 500)
+    rig.reconciler.stamp(switch, later, Event())
+    assert answered(rig) == 1000
+
+
+def test_stamps_that_could_not_be_fetched_are_asked_for_again(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("callengine.reconcile._AFTER_FAILURE_S", 0.001)
+    switch = Switch(many(rig, 700))
+    later = rig.reconciler.run(switch)
+    failures = iter([True] * 3)
+
+    def fail(command: str) -> None:
+        if later[150] in command and next(failures, False):
+            raise EslError("too many commands")
+
+    switch.before_answer = fail
+    rig.reconciler.stamp(switch, later, Event())
+    assert answered(rig) == 700
+
+
+def test_no_stamps_are_fetched_over_a_connection_that_is_lost(rig: Rig) -> None:
+    switch, closed = Switch(many(rig, 700)), Event()
+    later = rig.reconciler.run(switch)
+    closed.set()
+    switch.down = True
+    rig.reconciler.stamp(switch, later, closed)
+    assert answered(rig) == 500
 
 
 def test_a_call_that_is_gone_is_closed_without_an_invented_stamp(rig: Rig) -> None:
