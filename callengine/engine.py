@@ -6,10 +6,11 @@ that switch's lease, and the live calls of an earlier life were loaded; until th
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import chain, repeat
 from typing import NamedTuple
 
@@ -323,12 +324,13 @@ class Engine:
         self._refresh_rules()
         self.waiting_for = "the live calls of before"
         self.book.node = node
-        now = time.monotonic()
-        for call in self.storage.reads.live_calls(node):
-            self.book.restore(call, now)
-        self.waiting_for = "what an earlier life left in the spool"
-        self.spool.name_node(node)
-        self.replay.run(node)
+        with _growing():
+            now = time.monotonic()
+            for call in self.storage.reads.live_calls(node):
+                self.book.restore(call, now)
+            self.waiting_for = "what an earlier life left in the spool"
+            self.spool.name_node(node)
+            self.replay.run(node)
         self._supervisor.spawn("tracker", self.tracker.run)
         self._opened = True
 
@@ -444,6 +446,17 @@ class Engine:
                     self._reconciler.verify(self.link, uuids)
                 except EslError as error:
                     log.debug("%d channels could not be asked for: %s", len(uuids), error)
+
+
+@contextmanager
+def _growing() -> Iterator[None]:
+    """What is loaded here stays: the collector need not look at it, neither meanwhile nor later."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def _timing(settings: Settings) -> Timing:

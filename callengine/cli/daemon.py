@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 
 from callengine.cli.parser import Commands, config_option
 
@@ -42,6 +43,7 @@ def register(commands: Commands) -> None:
 
 
 def _run(args: argparse.Namespace) -> int:
+    gc.disable()  # what is imported stays: callengine.daemon freezes it, and turns this on again
     import callengine.patched  # noqa: F401
     from callengine.cli.settings import load_settings, make_state_directory
     from callengine.daemon import run
@@ -52,6 +54,7 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _api(args: argparse.Namespace) -> int:
+    gc.disable()
     import callengine.patched  # noqa: F401
     from callengine.cli.settings import load_settings
     from callengine.daemon import serve_reads
