@@ -30,6 +30,7 @@ from callengine.errors import ConfigurationError, StoreError
 from callengine.followup import Archive, FollowUp
 from callengine.health import readiness
 from callengine.logs import set_up_logging, withhold
+from callengine.memory import Memory
 from callengine.metrics import Metrics
 from callengine.notify import Notifier
 from callengine.originate.control import Control
@@ -143,6 +144,7 @@ def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
     if tracing is not None:
         supervisor.spawn("tracing", tracing.run)
     supervisor.spawn("disks", Disks(settings, metrics).run)
+    supervisor.spawn("memory", Memory(lambda: engine.tracker.done, writer if store.path else None).run)
     supervisor.spawn("hub", lambda: _keep_watching_the_hub(metrics))
     telling.standing = lambda: standing_of(engine)
     if notifier.watchdog_interval_s:
