@@ -3,7 +3,7 @@
 Memory of a live call: a switch makes 10,000 calls (created, ringing, answered) and then 50,000, and keeps them; the
 growth by each. After many calls: a recorded load goes through, and memory is looked at on the way; in the end it has to
 be what it was. Start-up: killed with 10,000 live calls, and started again at a switch that still lists them, until
-/readyz says so; the same with none, to compare with.
+/readyz says so; the same with none, to compare with. Modules are compiled before, as an installation has them.
 
     python benchmarks/bench_size.py [--live 10000,50000] [--through 1000000]
 """
@@ -22,7 +22,7 @@ import time
 import load
 import plots
 from common import Report, cpu_s, parser, pin, sized
-from running import Subject, started, subject
+from running import Subject, compiled, started, subject
 
 
 def through(report: Report, watched: Subject, calls: int, step: int) -> list[tuple[float, float]]:
@@ -83,6 +83,7 @@ def main() -> None:
     calls = args.through or sized(args, 300, 60_000, 1_000_000)
     rounds = args.rounds or sized(args, 1, 3, 5)
     pin(0)
+    compiled()
     report = Report("size", "Size: memory, and the time to start", {"live calls": counts, "calls through": calls})
     with tempfile.TemporaryDirectory() as name, subject(_made(name, "through")) as watched:
         grown = through(report, watched, calls, max(calls // 20, 299))

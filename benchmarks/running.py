@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -78,6 +79,12 @@ def made(
     if database_url:
         environ["CALLENGINE_DATABASE__URL"] = database_url
     return Daemon(folder, configuration, environ, program=program or ("-m", "callengine"))
+
+
+def compiled() -> None:
+    """Has the bytecode of what the daemon imports written, as pip does it for whoever installs it."""
+    environ = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    subprocess.run([sys.executable, "-c", "import callengine.patched, callengine.daemon"], env=environ, check=True)
 
 
 def started(daemon: Daemon, core: int | None = CORE) -> float:
