@@ -103,10 +103,13 @@ from callengine.memory import trim
 def rss_mb():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
-kept = [bytes(5000) for _ in range(20_000)]
-pins = [bytes(700)]
+gone, stays = [], []
+for n in range(20_000):
+    gone.append(bytes(5000))
+    if n % 100 == 99:
+        stays.append(bytes(5000))
 full_mb = rss_mb()
-del kept
+del gone
 freed_mb = rss_mb()
 trim()
 print(full_mb, freed_mb, rss_mb())
