@@ -243,6 +243,7 @@ def serve_reads(settings: Settings, read: Callable[[], Settings] | None = None) 
 
 def _prepare(settings: Settings) -> None:
     assert monkey.is_module_patched("socket"), "the commands that serve import callengine.patched first"
+    _freeze()
     set_up_logging(settings)
     # The watchdog of systemd ends a hub that is stuck by SIGABRT: then the journal says where it was stuck.
     faulthandler.enable()
