@@ -11,12 +11,11 @@ from typing import Final
 
 import gevent
 import peewee
-from gevent.threadpool import ThreadPool
 
 from callengine.errors import StoreError
 from callengine.store import sql
 from callengine.store.writer import Writer
-from callengine.threads import in_thread
+from callengine.threads import Threads, in_thread
 
 EVERY_S: Final = 1.0
 _SHRINK_TIMEOUT_S: Final = 10.0
@@ -46,7 +45,7 @@ class Memory:
 
     def run(self) -> None:
         """Until it is killed."""
-        threads = ThreadPool(1)
+        threads = Threads(1)
         seen, owed = self._done(), False
         try:
             while True:
@@ -60,7 +59,7 @@ class Memory:
         finally:
             threads.kill()
 
-    def _give_back(self, threads: ThreadPool) -> None:
+    def _give_back(self, threads: Threads) -> None:
         if self._writer is not None:
             with suppress(StoreError):  # told by whoever has something to write
                 self._writer.execute(_shrink, _SHRINK_TIMEOUT_S, ahead=True)
