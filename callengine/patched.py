@@ -15,6 +15,9 @@ from gevent import monkey
 # gevent asks every package that is installed, some twenty times, for plug-ins that want a say in this. There are none
 # of ours, and it takes a tenth of a second.
 _events: Any = gevent.events  # these names are not in its stubs
-_asking, _events.notify_and_call_entry_points = _events.notify_and_call_entry_points, _events.notify
+_asking = getattr(_events, "notify_and_call_entry_points", None)
+if _asking is not None:
+    _events.notify_and_call_entry_points = _events.notify
 monkey.patch_all()
-_events.notify_and_call_entry_points = _asking
+if _asking is not None:
+    _events.notify_and_call_entry_points = _asking
