@@ -39,7 +39,7 @@ def register(commands: Commands) -> None:
 
 
 # Both patch before anything else is imported. Up to here only modules are loaded that gevent has nothing to patch in;
-# tests/cli/test_imports.py holds it.
+# tests/cli/test_main.py holds it.
 
 
 def _run(args: argparse.Namespace) -> int:
