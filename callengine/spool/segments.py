@@ -296,12 +296,16 @@ class Spool:
         if current is not None and (last or self._clock() - self._opened_s >= self._segment_s):
             self._end_segment()
         now = self._clock()
-        while self._segments:
-            segment = self._segments[0]
+        # Each from when it was applied, not one after the other: where much comes they would never all go.
+        for segment in self._segments:
             if not segment.closed or segment.upto > done:
-                return
+                break
             if segment.mark is None:
                 segment.mark, segment.marked_s = mark(), now
+        while self._segments:
+            segment = self._segments[0]
+            if segment.mark is None:
+                return
             if (now - segment.marked_s < self._linger_s and not last) or not committed(segment.mark):
                 return
             self._remove(segment)

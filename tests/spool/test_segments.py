@@ -83,6 +83,19 @@ def test_a_segment_goes_once_it_is_applied_and_committed(tmp_path: Path) -> None
     assert (rig.spool.segments, rig.spool.bytes, list(tmp_path.iterdir())) == (0, 0, [])
 
 
+def test_segments_linger_side_by_side(tmp_path: Path) -> None:
+    """One after the other, more than a segment every few seconds would fill the spool for good."""
+    rig = Rig(tmp_path, linger_s=3.0)
+    for number in range(1, 31):
+        assert rig.keep(number)
+    assert rig.spool.segments == 8
+    rig.committed_upto = 10**6
+    rig.tend(20)
+    rig.now_s += 3.0
+    rig.tend(20)
+    assert rig.spool.segments == 3  # five are applied and were long enough; the sixth is in part
+
+
 def test_an_end_in_order_leaves_nothing_behind(tmp_path: Path) -> None:
     rig = Rig(tmp_path)
     rig.keep(1)
