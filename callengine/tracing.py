@@ -44,6 +44,7 @@ from callengine.threads import Threads, in_thread
 
 log = logging.getLogger(__name__)
 
+_CLOSE_S: Final = 1.0
 _BATCH: Final = 512
 _EVERY_S: Final = 2.0
 _RESULTS: Final = ("sent", "failed", "dropped")
@@ -128,7 +129,9 @@ class Tracing:
         with suppress(_Late), gevent.Timeout(timeout_s, _Late):
             while self._queue:
                 self.send_some()
-            in_thread(self._exporter.shutdown, self._threads)
+        # Not behind one that hangs: it is this that tells it to give up.
+        with suppress(_Late), gevent.Timeout(_CLOSE_S, _Late):
+            in_thread(self._exporter.shutdown)
             self._threads.kill()
         if self._queue:
             log.info("%d spans were not sent any more", len(self._queue))
@@ -142,7 +145,7 @@ def _headers(settings: Settings) -> dict[str, str]:
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-class _Late(Exception):
+class _Late(BaseException):
     """``stop`` took as long as it may."""
 
 
