@@ -46,11 +46,11 @@ def give_way() -> None:
 def in_thread(work: Callable[[], T], pool: ThreadPool | None = None) -> T:
     """What ``work`` returns or raises, from a native thread (of the hub's own pool); the hub goes on meanwhile."""
 
-    def caught() -> tuple[T | None, Exception | None]:
+    def caught() -> tuple[T | None, BaseException | None]:
         # Raised in the pool itself, it would be printed as well.
         try:
             return work(), None
-        except Exception as error:  # noqa: BLE001  handed on to who asked
+        except BaseException as error:  # noqa: BLE001  handed on to who asked
             return None, error
 
     # Not by its truth: a pool with no thread at work counts as empty.
@@ -58,3 +58,17 @@ def in_thread(work: Callable[[], T], pool: ThreadPool | None = None) -> T:
     if error is not None:
         raise error
     return cast(T, value)
+
+
+def within(timeout_s: float, threads: Threads, work: Callable[[], T]) -> T:
+    """What ``work`` returns or raises. Raises TimeoutError where it, or what it has to wait for, takes too long; then
+    it is left to end by itself, and keeps its thread until then.
+    """
+    timeout = gevent.Timeout(timeout_s)
+    with timeout:
+        try:
+            return in_thread(work, threads)
+        except gevent.Timeout as error:
+            if error is not timeout:
+                raise
+            raise TimeoutError(f"no answer from the disk within {timeout_s:g} s") from None

@@ -27,13 +27,12 @@ from callengine.recordings import probe
 from callengine.recordings.look import Failed, Good, Later, Same, Sight, Verdict, differs, gap_s, judge, look
 from callengine.recordings.paths import Folders
 from callengine.recordings.removal import remove
-from callengine.recordings.threads import within
 from callengine.store import recordings
 from callengine.store.clock import clock_us
 from callengine.store.database import Store
 from callengine.store.entities import Executes
 from callengine.store.recordings import Found, Recording
-from callengine.threads import Threads
+from callengine.threads import Threads, within
 
 log = logging.getLogger(__name__)
 

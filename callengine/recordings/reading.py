@@ -12,8 +12,7 @@ from typing import Final
 
 from callengine.errors import RecordingUnreadable
 from callengine.recordings.paths import Folders
-from callengine.recordings.threads import run_in, within
-from callengine.threads import Threads
+from callengine.threads import Threads, in_thread, within
 
 THREADS: Final = 4
 OPEN_TIMEOUT_S: Final = 10.0
@@ -40,7 +39,7 @@ class OpenFile:
 
         Waits for as long as the disk takes: the caller sets the bound.
         """
-        return run_in(self._threads, lambda: self._read(offset, length))
+        return in_thread(lambda: self._read(offset, length), self._threads)
 
     def _read(self, offset: int, length: int) -> bytes:
         parts = []

@@ -18,13 +18,12 @@ from callengine.errors import BucketError, StoreError
 from callengine.metrics import Metrics
 from callengine.recordings.paths import Folders
 from callengine.recordings.removal import remove
-from callengine.recordings.threads import within
 from callengine.store import recordings, schema
 from callengine.store.clock import clock_us
 from callengine.store.database import Store
 from callengine.store.entities import Executes, Tenant
 from callengine.store.recordings import Recording
-from callengine.threads import Threads
+from callengine.threads import Threads, within
 
 log = logging.getLogger(__name__)
 

@@ -29,8 +29,7 @@ from gevent.lock import BoundedSemaphore
 
 from callengine.config.sections import S3
 from callengine.errors import BucketError, ConfigurationError
-from callengine.recordings.threads import within
-from callengine.threads import Threads
+from callengine.threads import Threads, within
 
 T = TypeVar("T")
 

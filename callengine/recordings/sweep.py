@@ -22,13 +22,12 @@ from callengine.errors import RecordingError, RecordingOutside, StoreError
 from callengine.metrics import Metrics
 from callengine.recordings.paths import Folders
 from callengine.recordings.removal import remove
-from callengine.recordings.threads import within
 from callengine.store import recordings
 from callengine.store.clock import clock_us
 from callengine.store.database import Store
 from callengine.store.entities import Executes
 from callengine.store.recordings import Named, Recording
-from callengine.threads import Threads
+from callengine.threads import Threads, within
 
 log = logging.getLogger(__name__)
 
