@@ -25,11 +25,23 @@ def test_so_many_sessions(start: StartStandIn, login: LogIn) -> None:
     assert originate(switch).startswith("+OK")
 
 
+def within_a_second(switch: Switch) -> list[bool]:
+    """Which of four were placed; anew, where a machine that stood still let a second end between them."""
+    for _ in range(10):
+        while time.time() % 1 > 0.3:
+            switch.settle(0.1)
+        began_s = int(time.time())
+        placed = [originate(switch).startswith("+OK") for _ in range(4)]
+        if int(time.time()) == began_s:
+            return placed
+        switch.settle(1.0)
+    raise AssertionError("this machine never placed four calls within a second")
+
+
 def test_so_many_a_second(start: StartStandIn, login: LogIn) -> None:
     switch = login(start(sessions_per_second=3))
-    while time.time() % 1 > 0.3:
-        switch.settle(0.1)
-    assert [originate(switch).startswith("+OK") for _ in range(4)] == [True, True, True, False]
+    placed = within_a_second(switch)
+    assert placed == [True, True, True, False]
     switch.settle(1.0)
     assert originate(switch).startswith("+OK")
 
