@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from flask import Response, request
@@ -16,7 +17,7 @@ from callengine.api.shown import Call, CallList, EventList
 from callengine.calls.ids import usable_id
 from callengine.calls.leg import Note
 from callengine.calls.record import CallRecord
-from callengine.calls.view import iso, show
+from callengine.calls.view import iso, show, show_fields
 from callengine.errors import NoSuchCall, NoSuchCampaign
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
@@ -41,6 +42,11 @@ def shown(services: Services, record: CallRecord) -> dict[str, Any]:
     """The call as every answer has it."""
     probed = bool(services.settings.recordings.directories)
     return show(record, services.recording_url, probed=probed)
+
+
+def _shown_fields(services: Services) -> Callable[..., dict[str, Any]]:
+    """The same of the values of a record, for each call of a page."""
+    return partial(show_fields, services.recording_url, bool(services.settings.recordings.directories))
 
 
 def filters_of(query: CampaignCallsQuery) -> dict[str, str | int]:
@@ -77,7 +83,7 @@ def add_list_routes(frame: Frame) -> None:
     ) -> tuple[Sequence[dict[str, Any]], int]:
         if _cannot_match(query):
             return [], 0
-        return reads.calls(tenant_id, filters, query.page, query.page_size, lambda record: shown(services, record))
+        return reads.calls(tenant_id, filters, query.page, query.page_size, _shown_fields(services))
 
     @frame.route("GET", "/v1/calls", scope="calls:read", answer=CallList, headers=("Link",))
     def list_calls(tenant_id: str, query: CallsQuery) -> Response:

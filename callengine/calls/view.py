@@ -6,6 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from msgspec.structs import astuple
+
 from callengine.calls.ids import recording_id_of
 from callengine.calls.record import CallRecord, StoredEvent
 
@@ -63,12 +65,14 @@ def _claimed(recording: dict[str, Any]) -> str:
     return "stopped" if recording["stop_us"] else "recording"
 
 
-def _recordings(record: CallRecord, url_of: UrlOf | None) -> list[dict[str, Any]]:
+def _recordings(
+    call_id: str, claims: list[dict[str, Any]], found: list[dict[str, Any]], url_of: UrlOf | None
+) -> list[dict[str, Any]]:
     """All recordings in order of time: what the switch claims of each, and what was found when it was looked at."""
-    files = {file["id"]: file for file in record.files}
+    files = {file["id"]: file for file in found}
     shown = []
-    for claim in record.recordings:
-        recording_id = recording_id_of(record.id, claim["leg"], claim["path"])
+    for claim in claims:
+        recording_id = recording_id_of(call_id, claim["leg"], claim["path"])
         shown.append(_recording(recording_id, claim, files.pop(recording_id, None), url_of))
     for recording_id, file in files.items():  # found on the disk, though nothing told of them
         claim = {"leg": file["leg"], "start_us": None, "stop_us": None, "duration_ms": None, "discarded": False}
@@ -97,9 +101,9 @@ def _recording(
     }
 
 
-def longest_ready(record: CallRecord) -> dict[str, Any] | None:
+def longest_ready(files: list[dict[str, Any]]) -> dict[str, Any] | None:
     """The file that ``has_recording`` and ``recording_url`` speak of."""
-    ready = [file for file in record.files if file["status"] == "ready"]
+    ready = [file for file in files if file["status"] == "ready"]
     return max(ready, key=lambda file: (file["duration_ms"], file["id"]), default=None)
 
 
@@ -109,54 +113,106 @@ def show(record: CallRecord, url_of: UrlOf | None = None, *, probed: bool = Fals
     ``probed``: files are looked at before they count; else ``has_recording`` is what the switch claims. ``url_of``
     makes a recording's URL.
     """
-    times = durations(record)
-    longest = longest_ready(record)
+    return show_fields(url_of, probed, *astuple(record))
+
+
+def show_fields(
+    url_of: UrlOf | None,
+    probed: bool,
+    call_id: str,
+    tenant_id: str,
+    node: str,
+    core_uuid: str | None,
+    fs_uuid: str,
+    direction: str,
+    status: str,
+    live: bool,
+    campaign_id: str | None,
+    lead_id: str | None,
+    agent_id: str | None,
+    queued_us: int | None,
+    dial_us: int | None,
+    ring_us: int | None,
+    answer_us: int | None,
+    agent_connect_us: int | None,
+    end_us: int | None,
+    hangup_cause: str | None,
+    caller_number: str | None,
+    caller_name: str | None,
+    callee_number: str | None,
+    gateway: str | None,
+    sip_call_id: str | None,
+    sip_status: int | None,
+    hangup_by: str | None,
+    answered_by: str | None,
+    queue: str | None,
+    failure_reason: str | None,
+    end_source: str | None,
+    ended_after_us: int | None,
+    ended_before_us: int | None,
+    overlong: bool,
+    has_recording: bool,
+    agents: list[dict[str, Any]],
+    legs: list[dict[str, Any]],
+    recordings: list[dict[str, Any]],
+    seq: int,
+    disposition: str | None,
+    disposition_by: str | None,
+    notes: str | None,
+    ai_summary: str | None,
+    ai_sentiment: str | None,
+    ai_next_action: str | None,
+    analysis_status: str | None,
+    files: list[dict[str, Any]],
+) -> dict[str, Any]:
+    """The same of the values of a ``CallRecord``, in its order."""
+    longest = longest_ready(files) if files else None
     return {
-        "id": record.id,
-        "campaign_id": record.campaign_id,
-        "lead_id": record.lead_id,
-        "agent_id": record.agent_id,
-        "fs_uuid": record.fs_uuid,
-        "direction": record.direction,
-        "status": record.status,
-        "dial_time": iso(record.dial_us),
-        "ring_time": iso(record.ring_us),
-        "answer_time": iso(record.answer_us),
-        "agent_connect_time": iso(record.agent_connect_us),
-        "end_time": iso(record.end_us),
-        "ring_duration_s": times["ring_duration_s"],
-        "talk_duration_s": times["talk_duration_s"],
-        "total_duration_s": times["total_duration_s"],
-        "hangup_cause": record.hangup_cause,
-        "has_recording": longest is not None if probed else record.has_recording,
+        "id": call_id,
+        "campaign_id": campaign_id,
+        "lead_id": lead_id,
+        "agent_id": agent_id,
+        "fs_uuid": fs_uuid,
+        "direction": direction,
+        "status": status,
+        "dial_time": iso(dial_us),
+        "ring_time": iso(ring_us),
+        "answer_time": iso(answer_us),
+        "agent_connect_time": iso(agent_connect_us),
+        "end_time": iso(end_us),
+        "ring_duration_s": _seconds(ring_us, answer_us),
+        "talk_duration_s": _seconds(answer_us, end_us),
+        "total_duration_s": _seconds(dial_us, end_us),
+        "hangup_cause": hangup_cause,
+        "has_recording": longest is not None if probed else has_recording,
         "recording_url": url_of(longest["id"]) if longest is not None and url_of is not None else None,
-        "disposition": record.disposition,
-        "notes": record.notes,
-        "ai_summary": record.ai_summary,
-        "ai_sentiment": record.ai_sentiment,
-        "ai_next_action": record.ai_next_action,
-        "caller_number": record.caller_number,
-        "caller_name": record.caller_name,
-        "callee_number": record.callee_number,
-        "gateway": record.gateway,
-        "sip_call_id": record.sip_call_id,
-        "sip_status": record.sip_status,
-        "hangup_by": record.hangup_by,
-        "answered_by": record.answered_by,
-        "queue": record.queue,
-        "queued_time": iso(record.queued_us),
-        "agents": [_times(a) for a in record.agents],
-        "legs": [_times(leg) for leg in record.legs],
-        "recordings": _recordings(record, url_of),
-        "analysis_status": record.analysis_status,
-        "failure_reason": record.failure_reason,
-        "end_source": record.end_source,
-        "ended_after": iso(record.ended_after_us),
-        "ended_before": iso(record.ended_before_us),
-        "overlong": record.overlong,
-        "node": record.node,
-        "core_uuid": record.core_uuid,
-        "seq": record.seq,
+        "disposition": disposition,
+        "notes": notes,
+        "ai_summary": ai_summary,
+        "ai_sentiment": ai_sentiment,
+        "ai_next_action": ai_next_action,
+        "caller_number": caller_number,
+        "caller_name": caller_name,
+        "callee_number": callee_number,
+        "gateway": gateway,
+        "sip_call_id": sip_call_id,
+        "sip_status": sip_status,
+        "hangup_by": hangup_by,
+        "answered_by": answered_by,
+        "queue": queue,
+        "queued_time": iso(queued_us),
+        "agents": [_times(a) for a in agents] if agents else [],
+        "legs": [_times(leg) for leg in legs] if legs else [],
+        "recordings": _recordings(call_id, recordings, files, url_of) if recordings or files else [],
+        "analysis_status": analysis_status,
+        "failure_reason": failure_reason,
+        "end_source": end_source,
+        "ended_after": iso(ended_after_us),
+        "ended_before": iso(ended_before_us),
+        "overlong": overlong,
+        "node": node,
+        "core_uuid": core_uuid,
+        "seq": seq,
     }
 
 

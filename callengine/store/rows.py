@@ -224,8 +224,8 @@ def _clean(value: Any) -> Any:
             return value
 
 
-def record_from(row: Sequence[Any]) -> CallRecord:
-    """The record from a row of ``columns_for``."""
+def fields_from(row: Sequence[Any]) -> list[Any]:
+    """The values of a ``CallRecord``, in its order, from a row of ``columns_for``."""
     values = list(row)
     values[0] = text_of(values[0])
     values[1] = text_of(values[1])
@@ -234,7 +234,17 @@ def record_from(row: Sequence[Any]) -> CallRecord:
     for at in _LISTS:
         values[at] = [] if values[at] == "[]" else _decode_list(values[at])
     values[_FILES_AT] = [] if values[_FILES_AT] is None else _decode_list(values[_FILES_AT])
+    return values
+
+
+def record_of_fields(*values: Any) -> CallRecord:
+    """The record of such values."""
     return CallRecord(**dict(zip(FIELDS, values, strict=True)))
+
+
+def record_from(row: Sequence[Any]) -> CallRecord:
+    """The record from a row of ``columns_for``."""
+    return record_of_fields(*fields_from(row))
 
 
 def event_from(row: Sequence[Any]) -> StoredEvent:
