@@ -86,9 +86,11 @@ class Reads(Protocol):
         filters: Mapping[str, str | int],
         page: int,
         page_size: int,
-        shown: Callable[[CallRecord], T],
+        shown: Callable[..., T],
     ) -> tuple[Sequence[T], int]:
-        """By dial time descending (null first), then id descending. ``shown`` makes of each what is returned.
+        """By dial time descending (null first), then id descending.
+
+        ``shown`` makes of each what is returned, from the values of its ``CallRecord`` in their order.
 
         ``filters`` has any of ``campaign_id``, ``lead_id``, ``agent_id``, ``status``, ``direction``, ``disposition``
         (all: equal to), ``dialed_after_us`` (dial_us >= it) and ``dialed_before_us`` (dial_us < it).

@@ -47,11 +47,14 @@ class Subject:
 
     def settled(self, timeout_s: float = 120.0) -> None:
         """Returns when nothing waits in it."""
+        names = ("callengine_writer_depth", "callengine_intake_events")
+        self.until(lambda found: not sum(found.get(name, 0) for name in names), timeout_s)
+
+    def until(self, true: Callable[[dict[str, float]], bool], timeout_s: float) -> None:
+        """Returns when that is true of its metrics."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
-            found = self.daemon.metrics()
-            waits = sum(found.get(f"callengine_{name}", 0) for name in ("writer_depth", "intake_events"))
-            if not waits:
+            if true(self.daemon.metrics()):
                 return
             time.sleep(_SETTLE_S)
         raise TimeoutError(f"the daemon was not done within {timeout_s:g} s")

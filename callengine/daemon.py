@@ -144,7 +144,8 @@ def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
     if tracing is not None:
         supervisor.spawn("tracing", tracing.run)
     supervisor.spawn("disks", Disks(settings, metrics).run)
-    supervisor.spawn("memory", Memory(lambda: engine.tracker.done, writer if store.path else None).run)
+    kept = engine.book.calls
+    supervisor.spawn("memory", Memory(lambda: (engine.tracker.done, len(kept)), writer if store.path else None).run)
     supervisor.spawn("hub", lambda: _keep_watching_the_hub(metrics))
     telling.standing = lambda: standing_of(engine)
     if notifier.watchdog_interval_s:

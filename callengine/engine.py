@@ -214,9 +214,9 @@ class Engine:
         upto = self.intake.accepted
         while self.tracker.done < upto and self.tracker.behind < _NEAR_EVENTS and self.monotonic() < until:
             gevent.sleep(0)
-        if self.writer.reason is None and self.writer.holds(call_id):
+        if self.writer.reason is None:
             with suppress(StoreError):
-                self.writer.flush(max(0.0, until - self.monotonic()))
+                self.writer.flush_call(call_id, max(0.0, until - self.monotonic()))
 
     # -- life --------------------------------------------------------------------------------------------------------
 

@@ -137,6 +137,12 @@ def add_gauges(engine: Engine) -> None:
         lambda: float(spool.set_aside),
     )
     m.gauge(
+        "callengine_book_entries",
+        "What the book of calls keeps in memory, by kind; a call leaves it within a minute of its end.",
+        labelled(engine.book.sizes),
+        ("kind",),
+    )
+    m.gauge(
         "callengine_dropped_facts",
         "Facts dropped that no channel's creation explained.",
         lambda: float(engine.book.dropped_facts),

@@ -31,17 +31,17 @@ def trim() -> bool:
 
 
 class Memory:
-    """``run`` is to be supervised. ``done()`` counts the events that were applied: where it stands still, it is quiet.
+    """``run`` is to be supervised. ``done()`` is how far it is and what is kept: quiet is where that stands still.
 
     ``writer`` is that of an SQLite store, else None.
     """
 
-    def __init__(self, done: Callable[[], int], writer: Writer | None, every_s: float = EVERY_S) -> None:
+    def __init__(self, done: Callable[[], object], writer: Writer | None, every_s: float = EVERY_S) -> None:
         self._done = done
         self._writer = writer
         self._every_s = every_s
         self.given_back = 0
-        """How often that was done: once after each burst."""
+        """How often that was done: once after each burst, and once after its calls left the book."""
 
     def run(self) -> None:
         """Until it is killed."""

@@ -26,7 +26,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     """The waits of the book, in seconds.
 
     ``hangup_grace_s`` after a CHANNEL_HANGUP whose completion does not come, and every ``silent_s`` of a channel's
-    life, the channel becomes a suspect: its end may have been missed.
+    life, the channel becomes a suspect: its end may have been missed. A call stays for ``retire_s`` after its end, and
+    sooner, but for ``retire_min_s`` at least, where more than ``max_ended`` (calls and channels) would be kept.
     """
 
     tenant_hold_s: float = 2.0
@@ -35,6 +36,8 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     silent_s: float = 900.0
     stray_s: float = 60.0
     retire_s: float = 60.0
+    retire_min_s: float = 10.0
+    max_ended: int = 10_000
     overlong_after_s: float = 14_400.0
 
 
@@ -287,10 +290,17 @@ class Ledger:
         for uuid in self._checks.due(now):
             if (channel := self.channels.get(uuid)) is not None:
                 self._check(channel, now, out)
-        for uuid in self._farewells.due(now):
+        for uuid in self._farewells.due(now + self._crowded_s()):
             # One that is dismissed may take others along that are due as well.
             if (channel := self.channels.get(uuid)) is not None:
                 self._dismiss(channel)
+
+    def _crowded_s(self) -> float:
+        """How much sooner what is over leaves: so that it does evenly, the more there is the sooner."""
+        timing, kept = self.timing, len(self._farewells)
+        if kept <= timing.max_ended:
+            return 0.0
+        return max(0.0, timing.retire_s - max(timing.retire_min_s, timing.retire_s * timing.max_ended / kept))
 
     def watch(self, channel: Channel, now: float) -> None:
         """Look at a living channel again in a while."""

@@ -34,10 +34,12 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_MAX_ENTRIES: Final = 2000
+_MAX_ENTRIES: Final = 1000
 _MAX_JOBS: Final = 1000
 # Some 110 MB; a quarter of an hour at 200 events a second. Beyond it events wait in the spool, on the disk alone.
 _MAX_ROWS: Final = 200_000
+# Two groups: one that is being committed, and the next.
+_CROWDED_ROWS: Final = 20_000
 _BACKOFF_MIN_S: Final = 0.05
 _BACKOFF_MAX_S: Final = 2.0
 _IDLE_LOOK_S: Final = 5.0
@@ -47,6 +49,9 @@ _SILENCE_S: Final = 5.0
 _GATHERED: Final = 0.4
 _GATHERED_BUSY: Final = 0.9
 _BUSY_ENTRIES: Final = 400
+# While single calls are waited for, what is under way must be over soon.
+_WANTED_ENTRIES: Final = 64
+_WANTED_FOR_S: Final = 1.0
 _ABANDONED: Final = "another engine has the switch"
 
 
@@ -89,6 +94,8 @@ class Writer:
         self._first: Group | None = None
         self._attempted: Group | None = None
         self._waiters: list[tuple[int, Event]] = []
+        self._wanted: list[tuple[Entry, Event]] = []
+        self._wanted_s = float("-inf")
         self._on_lost: Callable[[LeaseHeld], None] = lambda error: None
         self._on_again: Callable[[Call, Call, list[Note]], None] = lambda earlier, again, notes: None
         self._number = 0
@@ -170,6 +177,25 @@ class Writer:
         if self._abandoned:
             raise StoreUnavailable(_ABANDONED)
 
+    def flush_call(self, call_id: str, timeout_s: float) -> None:
+        """The same of what was put of one call, which goes ahead of the others'."""
+        if self._abandoned:
+            raise StoreUnavailable(_ABANDONED)
+        entry = self._dirty.get(call_id)
+        if entry is None and self._group is not None:
+            entry = next((each for each in self._group.entries if each.call_id == call_id), None)
+        if entry is None:
+            return
+        done = Event()
+        self._wanted.append((entry, done))
+        self._wanted_s = self._clock()
+        self._hurry()
+        if not done.wait(timeout_s):
+            self._wanted = [wanted for wanted in self._wanted if wanted[1] is not done]
+            raise StoreUnavailable(self.reason or "it has not committed in time")
+        if self._abandoned:
+            raise StoreUnavailable(_ABANDONED)
+
     def execute(self, fn: Callable[[peewee.Database], T], timeout_s: float, *, ahead: bool = False) -> T:
         """The result of ``fn(db)``, run in the next transaction behind all that was put before, and committed.
 
@@ -196,12 +222,6 @@ class Writer:
         self._urgent.set()
         self._work.set()
 
-    def holds(self, call_id: str) -> bool:
-        """Whether something of that call waits to be committed, or is being committed."""
-        if call_id in self._dirty:
-            return True
-        return self._group is not None and any(entry.call_id == call_id for entry in self._group.entries)
-
     def mark(self) -> int:
         """Stands for all that was handed over up to now; see ``committed``."""
         return self._number
@@ -223,6 +243,11 @@ class Writer:
     def full(self) -> bool:
         """So much waits that nothing should be added that can wait elsewhere."""
         return self._rows >= self.max_rows
+
+    @property
+    def crowded(self) -> bool:
+        """A database that takes writes has enough to do: who adds more now only keeps the processor from it."""
+        return self._rows >= _CROWDED_ROWS and self.reason is None
 
     @property
     def last_commit_age_s(self) -> float:
@@ -321,24 +346,33 @@ class Writer:
         self._rows = 0
         if self._group is not None and self._group is not self._attempted:
             self._group.entries.clear()
-        waiters, self._waiters = self._waiters, []
-        for _, event in waiters:
+        waiting = [event for _, event in self._waiters] + [event for _, event in self._wanted]
+        self._waiters, self._wanted = [], []
+        for event in waiting:
             event.set()
 
     def _gather(self) -> None:
         """Let what comes with the first come along; not if somebody waits, or if it has waited for the last commit."""
-        if self._stopping or self._jobs or self._waiters:
+        if self._stopping or self._jobs or self._waiters or self._wanted:
             return
-        share = _GATHERED_BUSY if self._last_entries > _BUSY_ENTRIES else _GATHERED
-        left_s = self._interval_s * share - self.oldest_age_s
+        left_s = self._left_s()
         if left_s > 0:
             self._urgent.clear()
             self._urgent.wait(left_s)
 
+    def _left_s(self) -> float:
+        """How long the oldest of what waits may do so yet."""
+        share = _GATHERED_BUSY if self._last_entries > _BUSY_ENTRIES else _GATHERED
+        return self._interval_s * share - self.oldest_age_s
+
     def _take(self) -> None:
-        keys = list(islice(self._dirty, _MAX_ENTRIES))
-        entries = [self._dirty.pop(key) for key in keys]
-        upto = entries[-1].number if self._dirty else self._number
+        dirty = self._dirty
+        keys = {e.call_id: None for e, _ in islice(self._wanted, _MAX_ENTRIES) if dirty.get(e.call_id) is e}
+        if not keys or self._jobs or self._waiters or self._left_s() <= 0:
+            asked = self._clock() - self._wanted_s < _WANTED_FOR_S
+            keys.update(dict.fromkeys(islice(dirty, _WANTED_ENTRIES if asked else _MAX_ENTRIES)))
+        entries = [dirty.pop(key) for key in keys]
+        upto = next(iter(dirty.values())).number - 1 if dirty else self._number
         jobs: list[Job] = []
         while self._jobs and self._jobs[0].mark <= upto and len(jobs) < _MAX_JOBS:
             job = self._jobs.popleft()
@@ -397,6 +431,10 @@ class Writer:
             job.done.set()
         due = [event for number, event in self._waiters if number <= group.upto]
         self._waiters = [(number, event) for number, event in self._waiters if number > group.upto]
+        if self._wanted:
+            written = set(map(id, group.entries))
+            due += [event for entry, event in self._wanted if id(entry) in written]
+            self._wanted = [wanted for wanted in self._wanted if id(wanted[0]) not in written]
         for event in due:
             event.set()
 

@@ -65,6 +65,33 @@ def test_20_000_calls_leave_nothing_behind() -> None:
     assert desk.book.sizes() == dict.fromkeys(desk.book.sizes(), 0)
 
 
+def kept_at(rate: int) -> list[int]:
+    """How many calls the book has in each second of 90, where ``rate`` begin and end in each."""
+    desk, found = Desk(), []
+    for second in range(90):
+        for n in range(rate):
+            channel = Channel(f"A{second}-{n}", second)
+            desk.book.apply(channel.created(), float(second))
+            desk.book.apply(channel.ended(second + 0.5), second + 0.5)
+        for part in range(10):
+            desk.book.tick(second + 0.5 + part / 20)
+        found.append(len(desk.book.calls))
+    return found
+
+
+def test_a_call_stays_for_a_minute_after_its_end() -> None:
+    kept = kept_at(20)
+    assert kept[:60] == [20 * second for second in range(1, 61)]
+    assert max(kept) <= 20 * 61
+
+
+def test_and_less_where_very_many_end() -> None:
+    kept = kept_at(600)
+    assert 12_000 < max(kept) < 20_000  # a minute of them is 36,000
+    assert max(abs(later - earlier) for earlier, later in itertools.pairwise(kept)) <= 600  # evenly, not all at once
+    assert min(kept[30:]) >= 600 * 10
+
+
 def test_in_any_order_too() -> None:
     dice = random.Random(7)
     desk = Desk()

@@ -147,7 +147,7 @@ def test_more_than_one_group_is_written_in_order(store: Store, reads: Reads) -> 
     writer.start()
     seen = writer.execute(lambda db: sql.query(db, "SELECT count(*) FROM call").fetchone()[0], 30)
     assert seen == 4500
-    assert writer.commits == 3
+    assert writer.commits == 5
     assert reads.calls(TENANT, {}, 1, 1)[1] == 4500
     writer.stop(5)
 
@@ -229,6 +229,18 @@ def test_a_change_is_committed_within_the_interval_though_nobody_waits(writer: W
         # The interval is 100 ms; the rest is for a machine that is busy with other tests.
         assert time.monotonic() - started < 0.5
         assert reads.call(TENANT, call.id) is not None
+
+
+def test_it_is_crowded_only_while_the_database_takes_what_it_has(store: Store) -> None:
+    """One that is away is no reason to wait: the memory's own bound is far above."""
+    writer, notes = Writer(store), [noted(a_call(), "held") for _ in range(20_000)]
+    for note in notes[:-1]:
+        writer.note(note)
+    assert not writer.crowded
+    writer.note(notes[-1])
+    assert (writer.crowded, writer.full) == (True, False)
+    writer.reason = "it is away"
+    assert not writer.crowded
 
 
 def test_who_waits_is_not_kept_waiting_for_the_interval(store: Store) -> None:
