@@ -50,7 +50,7 @@ _GATHERED: Final = 0.4
 _GATHERED_BUSY: Final = 0.9
 _BUSY_ENTRIES: Final = 400
 # While single calls are waited for, what is under way must be over soon.
-_WANTED_ENTRIES: Final = 64
+_WANTED_ENTRIES: Final = 32
 _WANTED_FOR_S: Final = 1.0
 _ABANDONED: Final = "another engine has the switch"
 
@@ -96,6 +96,7 @@ class Writer:
         self._waiters: list[tuple[int, Event]] = []
         self._wanted: list[tuple[Entry, Event]] = []
         self._wanted_s = float("-inf")
+        self._alone = False
         self._on_lost: Callable[[LeaseHeld], None] = lambda error: None
         self._on_again: Callable[[Call, Call, list[Note]], None] = lambda earlier, again, notes: None
         self._number = 0
@@ -368,7 +369,10 @@ class Writer:
     def _take(self) -> None:
         dirty = self._dirty
         keys = {e.call_id: None for e, _ in islice(self._wanted, _MAX_ENTRIES) if dirty.get(e.call_id) is e}
-        if not keys or self._jobs or self._waiters or self._left_s() <= 0:
+        due = self._jobs or self._waiters or self._left_s() <= 0
+        # By itself, but not twice where others are due.
+        self._alone = bool(keys) and not (due and self._alone)
+        if not self._alone:
             asked = self._clock() - self._wanted_s < _WANTED_FOR_S
             keys.update(dict.fromkeys(islice(dirty, _WANTED_ENTRIES if asked else _MAX_ENTRIES)))
         entries = [dirty.pop(key) for key in keys]

@@ -84,7 +84,7 @@ def test_while_calls_are_waited_for_commits_are_small(store: Store) -> None:
     asked.get(timeout=5)
     writer.flush(5)
     assert sum(sizes) == 500
-    assert max(sizes) <= 65
+    assert max(sizes) <= 33
     assert writer.stop(5)
 
 
