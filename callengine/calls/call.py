@@ -119,7 +119,10 @@ class Origination(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True,
 
 
 class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
-    """One call. ``id`` is ours, ``own.uuid`` is FreeSWITCH's; ``(node, own.uuid)`` is unique."""
+    """One call. ``id`` is ours, ``own.uuid`` is FreeSWITCH's; ``(node, own.uuid)`` is unique.
+
+    ``connected`` is the bridge to an agent that was told first, with the agent's name.
+    """
 
     id: str
     node: str
@@ -136,6 +139,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
     origination: Origination | None = None
     held: bool = True
     overlong: bool = False
+    connected: Bridge | None = None
     told: int = Told.NOTHING
     told_of: tuple[str | int | None, ...] = ()
     seq: int = 0

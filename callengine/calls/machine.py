@@ -37,7 +37,7 @@ from callengine.calls.facts import (
     RecordingStopped,
 )
 from callengine.calls.leg import MAX_TEXT, Leg, Note, Refusal
-from callengine.calls.record import CallRecord, finality, last_word_is_due, milestones, record_of
+from callengine.calls.record import CallRecord, agent_connected, finality, last_word_is_due, milestones, record_of
 from callengine.calls.tenancy import Rules as Rules
 from callengine.calls.tenancy import Unattributed as Unattributed
 from callengine.calls.tenancy import attribute
@@ -263,6 +263,8 @@ def settle(call: Call, rules: Rules, our_us: int, *, release: bool = False) -> t
             due &= ~Told.ENDED
         if not due:
             return call, effects
+        if due & Told.AGENT_CONNECTED:
+            call = replace(call, connected=agent_connected(call))
         record = record_of(call)
         final = finality(record) if due & Told.ENDED else ()
         events = _EVENTS[due]

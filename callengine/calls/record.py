@@ -294,9 +294,24 @@ def _agent_bridges(call: Call) -> Iterator[tuple[str, Bridge]]:
             yield agent, bridge
 
 
-def agent_connected_us(call: Call) -> int:
-    """The stamp of the first bridge to a human agent; 0 where there was none."""
-    return next((bridge.at_us for _, bridge in _agent_bridges(call)), 0) if call.bridges else 0
+def agent_connected(call: Call) -> Bridge | None:
+    """The first bridge to a human agent, with the agent's name."""
+    if not call.bridges:
+        return None
+    return next((Bridge(bridge.at_us, bridge.other, agent) for agent, bridge in _agent_bridges(call)), None)
+
+
+def _agents_of(call: Call, record: CallRecord) -> list[tuple[str, Bridge]]:
+    """The bridges to agents as they are to be shown.
+
+    Where the leg that was told as an agent's turns out to be none (it names itself a voice agent only later), that
+    stands as long as the call lives, since no status goes back. Its end then tells what the switch knows.
+    """
+    found = list(_agent_bridges(call))
+    told = call.connected
+    if not found and told is not None and told.agent and record.live and not call.told & Told.ENDED:
+        found.append((told.agent, told))
+    return found
 
 
 def _agents(call: Call, record: CallRecord) -> None:
@@ -310,7 +325,7 @@ def _agents(call: Call, record: CallRecord) -> None:
             "connect_us": bridge.at_us or None,
             "disconnect_us": next((at for at in parted.get(bridge.other, ()) if at >= bridge.at_us), None),
         }
-        for agent, bridge in _agent_bridges(call)
+        for agent, bridge in _agents_of(call, record)
     ]
     if record.agents:
         record.agent_id = record.agents[0]["agent_id"]
@@ -382,7 +397,7 @@ def milestones(call: Call) -> int:
             reached |= Told.RINGING
         if own.answered_us:
             reached |= Told.ANSWERED
-        if call.bridges and (call.told & Told.AGENT_CONNECTED or agent_connected_us(call)):
+        if call.told & Told.AGENT_CONNECTED or ((first := agent_connected(call)) is not None and first.at_us):
             reached |= Told.AGENT_CONNECTED
     return reached
 

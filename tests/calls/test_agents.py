@@ -124,6 +124,40 @@ def test_a_human_after_a_voice_agent_is_the_agent() -> None:
     assert (desk.shown()["agent_id"], desk.shown()["agent_connect_time"]) == ("bob", time(8))
 
 
+def test_what_was_told_of_one_who_turns_out_a_voice_agent_stands_until_the_end() -> None:
+    """The variable was set on a leg that was bridged already: no status goes back, and the end tells the truth."""
+    a, b = Channel(), agent_leg(name="robot")
+    desk = Desk().take(a.created(), b.created(), a.answered(1), a.bridged("B", 3))
+    b.variables["voice_agent"] = "true"
+    desk.take(b.held(5))
+    shown = desk.shown()
+    assert (shown["status"], shown["agent_id"], shown["agent_connect_time"]) == ("agent_connected", "robot", time(3))
+    desk.take(b.ended(8), a.ended(9))
+    shown = desk.shown()
+    assert (shown["status"], shown["agent_id"], shown["agent_connect_time"]) == ("completed", None, None)
+    assert desk.told() == ["dialing", "answered", "agent_connected", "ended"]
+    told = [(p.record.status, p.record.agent_id) for p in desk.published()]
+    assert told[-2:] == [("agent_connected", "robot"), ("completed", None)]
+
+
+def test_a_human_after_one_who_turned_out_a_voice_agent_is_the_agent() -> None:
+    a, b, c = Channel(), agent_leg(name="robot"), agent_leg("C")
+    desk = Desk().take(a.created(), b.created(), a.answered(1), a.bridged("B", 3))
+    b.variables["voice_agent"] = "true"
+    desk.take(b.held(5), c.created(), a.unbridged("B", 7), a.bridged("C", 8))
+    assert (desk.shown()["agent_id"], desk.shown()["agent_connect_time"]) == ("bob", time(8))
+    assert desk.told().count("agent_connected") == 1
+
+
+def test_one_who_turns_out_a_voice_agent_after_the_end_is_a_correction() -> None:
+    a, b = Channel(), agent_leg(name="robot")
+    desk = Desk().take(a.created(), b.created(), a.answered(1), a.bridged("B", 3), a.ended(9))
+    b.variables["voice_agent"] = "true"
+    desk.take(b.ended(9), b.destroyed(9))
+    assert desk.told() == ["dialing", "answered", "agent_connected", "ended", "corrected"]
+    assert desk.published()[-1].record.agent_id is None
+
+
 @pytest.mark.parametrize("value", ["false", "", "True", "1", "yes"])
 def test_only_the_word_true_makes_a_voice_agent(value: str) -> None:
     a, b = Channel(), agent_leg()
