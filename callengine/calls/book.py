@@ -125,6 +125,13 @@ class Book:
         channel = self._channels.get(fs_uuid)
         return channel is not None and (channel.call_id is not None or bool(channel.beside))
 
+    def owes(self, fs_uuid: str) -> bool:
+        """Whether something may still wait to be told of a call that is about that channel."""
+        channel = self._channels.get(fs_uuid)
+        if channel is None:
+            return False
+        return any(map(self._ledger.holds_back, filter(None, (channel.call_id, *channel.beside))))
+
     def restore(self, call: Call, now: float) -> None:
         """Put a call back that was loaded from the store. One that the book has already stays as it is."""
         if call.id not in self.calls and self.call_of(call.own.uuid) is None:
@@ -204,7 +211,7 @@ class Book:
         """Hold nothing back any longer: the end of a stream, or of the process."""
         out = self._begin()
         for call in list(self.calls.values()):
-            if call.held or (call.over and not call.told & Told.ENDED):
+            if call.held or (call.over and not call.told & Told.ENDED) or self._ledger.holds_back(call.id):
                 self._ledger.release(call.id, 0.0, out)
         return out
 

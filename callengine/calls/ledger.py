@@ -14,11 +14,12 @@ from callengine.calls.channels import MAX_BESIDE, Channel, Role
 from callengine.calls.facts import MAX_US, Source
 from callengine.calls.leg import Leg, Note, Refusal
 from callengine.calls.machine import Effect, Noted, Published, Refused
-from callengine.calls.record import CallRecord
+from callengine.calls.record import CallRecord, correction_is_under_way
 from callengine.calls.tenancy import Rules
 
 replace = msgspec.structs.replace
-# How long a call that is over waits for the end of the channel it was bridged to, which tells who hung up.
+# How long a call that is over waits for the end of the channel it was bridged to, which tells who hung up; and a
+# correction for the rest of it.
 _LAST_WORD_S = 1.0
 
 
@@ -140,10 +141,11 @@ class Ledger:
             self._graces.set(call.id, now + self.timing.job_grace_s)
         if call.over:
             self._farewells.set(call.own.uuid, now + self.timing.retire_s)
-            if not call.told & Told.ENDED:
-                self._holds.set(call.id, now + _LAST_WORD_S)
         else:
             self.watch(own, now)
+        if call.told & Told.ENDED or call.over:
+            # Its end, or what corrects that, may have been about to be told.
+            self._holds.set(call.id, now + _LAST_WORD_S)
 
     # -- who stands beside whom --------------------------------------------------------------------------------------
 
@@ -228,6 +230,8 @@ class Ledger:
         self.calls[call_id] = out.changed[call_id] = call
         if originated or call.own.over is not known.own.over:
             self._mind_the_end(known, call, now)
+        if call.told & Told.ENDED and call_id not in self._holds and correction_is_under_way(call):
+            self._holds.set(call_id, now + _LAST_WORD_S)
         if originated and call.awaits_job is not known.awaits_job:
             if call.awaits_job:
                 self._graces.set(call_id, now + self.timing.job_grace_s)
@@ -266,6 +270,13 @@ class Ledger:
             for call_id, known in touched.items():
                 self.conclude(known, self.calls[call_id], now, out)
 
+    def holds_back(self, call_id: str) -> bool:
+        """Whether something of that call may still wait to be told."""
+        call = self.calls.get(call_id)
+        if call is None or call_id not in self._holds:
+            return False
+        return call.held or (correction_is_under_way(call) if call.told & Told.ENDED else call.over)
+
     def release(self, call_id: str, now: float, out: Outcome) -> None:
         """Tell of a call what was held back, without waiting for more."""
         call = self.calls.get(call_id)
@@ -293,6 +304,8 @@ class Ledger:
         for uuid in self._farewells.due(now + self._crowded_s()):
             # One that is dismissed may take others along that are due as well.
             if (channel := self.channels.get(uuid)) is not None:
+                if channel.call_id is not None and self.holds_back(channel.call_id):
+                    self.release(channel.call_id, now, out)
                 self._dismiss(channel)
 
     def _crowded_s(self) -> float:

@@ -37,7 +37,15 @@ from callengine.calls.facts import (
     RecordingStopped,
 )
 from callengine.calls.leg import MAX_TEXT, Leg, Note, Refusal
-from callengine.calls.record import CallRecord, agent_connected, finality, last_word_is_due, milestones, record_of
+from callengine.calls.record import (
+    CallRecord,
+    agent_connected,
+    correction_is_under_way,
+    finality,
+    last_word_is_due,
+    milestones,
+    record_of,
+)
 from callengine.calls.tenancy import Rules as Rules
 from callengine.calls.tenancy import Unattributed as Unattributed
 from callengine.calls.tenancy import attribute
@@ -233,7 +241,7 @@ def originated(call: Call, fact: OriginateSent | OriginateAbandoned | JobAnswere
 def settle(call: Call, rules: Rules, our_us: int, *, release: bool = False) -> tuple[Call, list[Effect]]:
     """Attribute the call, then tell whatever became due. ``our_us`` is our clock, for an end that no channel stamps.
 
-    ``release``: nothing is waited for any longer, neither a tenant's name nor who hung up.
+    ``release``: nothing is waited for any longer, neither a tenant's name nor who hung up, nor the rest of a correction.
     """
     effects: list[Effect] = []
     own = call.own
@@ -254,7 +262,7 @@ def settle(call: Call, rules: Rules, our_us: int, *, release: bool = False) -> t
     if told & Told.ENDED:
         record = record_of(call)
         final = finality(record)
-        if final == call.told_of:
+        if final == call.told_of or (not release and correction_is_under_way(call)):
             return call, effects
         due, events = Told.NOTHING, (EventName.CORRECTED,)
     else:

@@ -245,9 +245,21 @@ def last_word_is_due(call: Call) -> bool:
     peer = call.peer(last.other) if last is not None else None
     if peer is None:
         return False
-    if own.end_source is Source.CDR and not peer.leg.over:
+    ending = not peer.leg.over or peer.leg.gone
+    if own.end_source is Source.CDR and ending:
         return True
-    return own.sip_disposition is not None and own.sip_disposition not in _FAR_END and peer.leg.hanging_up
+    told = own.sip_disposition is not None and own.sip_disposition not in _FAR_END
+    return told and ending and bool(peer.leg.hung_up_at_us)
+
+
+def correction_is_under_way(call: Call) -> bool:
+    """Whether more of what corrects the end that was told is about to come, so that all of it is told at once.
+
+    Of a channel that was thought gone, or that begins its end a second time, the completion or the CDR is to come; of a
+    bridged one also that of the other side.
+    """
+    own = call.own
+    return own.gone or own.hanging_up or last_word_is_due(call)
 
 
 def _last_bridge(call: Call) -> Bridge | None:

@@ -68,6 +68,9 @@ class Engine(Protocol):
     def placed(self, fact: LegReported) -> bool:
         """Whether the fact's channel has found its place."""
 
+    def owes(self, fact: LegReported) -> bool:
+        """Whether something of its call may still wait, for a moment, to be told."""
+
     def flush(self, timeout_s: float) -> None:
         """Returns once what came of it is committed. Raises StoreUnavailable."""
 
@@ -270,7 +273,7 @@ class CdrIntake:
         ends: list[Found] = []
         until = self._clock() + _WAITS_S
         for each, fact, result in zip(taken, reports, told, strict=True):
-            if result is Told.WAITING:
+            if result is Told.WAITING or (source.deletes and self._engine.owes(fact)):
                 source.waiting.append((until, each.found, fact))
                 continue
             self._counts.taken(source.kind, result.value)
@@ -365,13 +368,18 @@ class CdrIntake:
             log.warning("%s: the CDR cannot be deleted: %s", found.name, error.strerror)
 
     def _settle_waiting(self, source: _Source) -> None:
-        """Legs whose call was not known: done with once it is, or once the book has given them up."""
+        """Legs whose call was not known: done with once it is, or once the book has given them up.
+
+        And what must not be deleted before all that it brought about is told: were we killed, nobody else would know.
+        """
         now = self._clock()
         still: list[tuple[float, Found, LegReported]] = []
         ends: list[Found] = []
         results: list[str] = []
         for until, found, fact in source.waiting:
-            if self._engine.placed(fact):
+            if source.deletes and self._engine.owes(fact):
+                still.append((until, found, fact))
+            elif self._engine.placed(fact):
                 results.append(Told.TAKEN.value)
                 ends.append(found)
             elif now >= until:

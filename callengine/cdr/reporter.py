@@ -111,6 +111,10 @@ class Reporter:
         """Whether the fact's channel has found its place."""
         return self._book.concerned(fact.uuid) or self._book.knows(fact.uuid)
 
+    def owes(self, fact: LegReported) -> bool:
+        """Whether something of its call may still wait, for a moment, to be told."""
+        return self._book.owes(fact.uuid)
+
     def _take(self, fact: LegReported) -> Told:
         too_old = fact.hangup_us < self._now_us() - self._max_age_us
         if too_old and not self._book.concerned(fact.uuid) and not self._serves(fact):

@@ -101,6 +101,54 @@ def test_a_cdr_of_what_ended_before_our_eyes_changes_nothing() -> None:
     assert (len(desk.effects), desk.shown()["end_source"]) == (effects, "event")
 
 
+@pytest.mark.parametrize("missed", ["completion", "answer", "all"])
+def test_events_that_come_after_it_was_given_up_are_one_correction(missed: str) -> None:
+    a, b = Channel(), leg("B", "A")
+    b.variables["leg_agent"] = "bob"
+    early = [a.created(), a.rang(1)], [a.answered(2), b.created(), b.answered(3), a.bridged("B", 3)]
+    late = [b.hung_up(45), a.hung_up(45), a.ended(45, sip_disposition="send_bye")]
+    late.append(b.ended(45, sip_disposition="recv_bye"))
+    seen, unseen = {
+        "completion": ([*early[0], *early[1]], late),
+        "answer": (early[0], [*early[1], *late]),
+        "all": (early[0][:1], [early[0][1], *early[1], *late]),
+    }[missed]
+    desk = Desk().take(*seen, a.gone(before=50, after=40), b.gone(before=50, after=40), *unseen)
+    desk.tick(60)
+    assert desk.told()[-2:] == ["ended", "corrected"]
+    assert desk.told().count("corrected") == 1
+    shown = desk.published()[-1].record
+    assert (shown.end_us, shown.hangup_by, shown.agent_id) == (us(45), "callee", "bob")
+
+
+@pytest.mark.parametrize("by", ["time", "release", "leaving"])
+def test_a_correction_does_not_wait_for_long(by: str) -> None:
+    desk, a = lost(answered=False)
+    a.stamps["answered_us"] = us(3)
+    desk.take(a.held(45))
+    assert desk.told()[-1] == "ended"
+    if by == "time":
+        desk.tick(52)
+    elif by == "release":
+        desk._keep(desk.book.release())
+    else:
+        desk.book.hasten("A", 50.5)
+        desk.tick(50.6)
+        assert desk.book.call_of("A") is None
+    assert desk.told()[-2:] == ["ended", "corrected"]
+    assert desk.published()[-1].record.answer_us == us(3)
+
+
+def test_a_correction_that_was_about_to_be_told_when_we_died_is_told_by_the_next_life() -> None:
+    desk, a = lost(answered=False)
+    a.stamps["answered_us"] = us(3)
+    desk.take(a.held(45))
+    after = Desk()
+    after.book.restore(desk.call(), 0.0)
+    after.tick(2)
+    assert after.told() == ["corrected"]
+
+
 def test_a_late_answer_corrects_the_status() -> None:
     desk, a = lost(answered=False)
     a.stamps["answered_us"] = us(3)

@@ -82,6 +82,22 @@ def test_what_was_abandoned_and_had_ended_by_then_is_over_with_its_cdr_and_corre
     assert desk.call().over
 
 
+@pytest.mark.parametrize("by", ["denial", "job", "abandoned"])
+def test_what_was_given_up_and_had_ended_by_then_is_corrected_once(by: str) -> None:
+    """Of its channel nothing was heard but the end."""
+    a, desk = mine(), Desk().originate()
+    if by == "denial":
+        desk.job("+OK A", 1).take(a.gone(before=5))
+    elif by == "job":
+        desk.job("-ERR NO_ANSWER", 1)
+    else:
+        desk.take(abandoned("outcome_unknown", 5))
+    desk.take(a.hung_up(5, "USER_BUSY"), a.ended(5), a.destroyed(5))
+    desk.tick(20)
+    assert desk.told() == ["ended", "corrected"]
+    assert desk.published()[-1].record.hangup_cause == "USER_BUSY"
+
+
 def test_what_was_abandoned_and_came_all_the_same_is_over_without_its_job() -> None:
     a = mine()
     desk = Desk().originate().take(abandoned("outcome_unknown", 2), a.created(), a.ended(9, "NO_ANSWER"))

@@ -75,6 +75,18 @@ def test_a_correction_is_told_in_one_piece() -> None:
     assert (last.agent_id, last.end_us, last.end_source) == ("bob", us(9), "cdr")
 
 
+@pytest.mark.parametrize("first", ["caller", "agent"])
+def test_both_records_of_a_call_that_was_given_up_are_one_correction(first: str) -> None:
+    a, b = Channel("A"), leg("B", "A")
+    desk = Desk().take(a.created(), a.answered(2), b.created(), b.answered(3), a.bridged("B", 3))
+    desk.take(a.gone(20), b.gone(20))
+    reports = [caller(sip_disposition="send_bye"), agent(sip_disposition="recv_bye")]
+    desk.take(*(reports if first == "caller" else reversed(reports)))
+    desk.tick(30)
+    assert desk.told() == ["dialing", "answered", "ended", "corrected"]
+    assert desk.published()[-1].record.hangup_by == "callee"
+
+
 def test_two_calls_that_met_name_each_other() -> None:
     a, c = Channel("A"), Channel("C", 1.0)
     desk = Desk().take(a.reported(9, bridges=((us(3), "C"),)), c.reported(9, bridges=((us(3), "A"),)))

@@ -428,6 +428,25 @@ def test_posted_records_survive_a_restart(build: MakeHouse) -> None:
     assert house.row(A).end_source == "cdr"
 
 
+@pytest.mark.parametrize("posted", [True, False])
+def test_a_record_is_kept_until_all_that_it_tells_is_told(build: MakeHouse, tmp_path: Path, posted: bool) -> None:
+    """Its call's end waits a moment for the other side's record: killed in that moment, only the file still has it."""
+    house = build(posted=posted, after="delete")
+    caller, _ = bridged_pair()
+    if house.inbox is not None:
+        assert house.inbox.put(caller)
+    else:
+        house.write(A, caller)
+    house.intake.once()
+    assert house.told(A) == [EventName.DIALING, EventName.ANSWERED]
+    house.intake.close()
+    after = build(posted=posted, after="delete")
+    after.settle()
+    after.settle()
+    assert after.told(A) == [EventName.DIALING, EventName.ANSWERED, EventName.ENDED]
+    assert list(tmp_path.glob("*/*.json")) == []
+
+
 def test_what_was_set_aside_is_tried_again_through_the_inbox(house: House) -> None:
     inbox = house.tmp_path / "cdr-inbox"
     inbox.mkdir()
