@@ -1,4 +1,4 @@
-"""Up to where each directory was done with, in a small file of the state folder."""
+"""Up to where something was done with, in a small file of the state folder."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ _NAME = "cdr-marks.json"
 
 
 class Marks:
-    """Time of change (ns since the epoch) by directory. Both methods block.
+    """Marks by name: of CDRs the time of change (ns since the epoch) by directory. Both methods block.
 
-    Without the file, or with one that cannot be read, records are read anew, which changes nothing that is right.
+    Without the file, or with one that cannot be read, all is done anew, which changes nothing that is right.
     """
 
-    def __init__(self, state: Path) -> None:
-        self._file = state / _NAME
+    def __init__(self, state: Path, name: str = _NAME) -> None:
+        self._file = state / name
 
     def load(self) -> dict[str, int]:
         """What was saved last."""
@@ -31,7 +31,7 @@ class Marks:
         except FileNotFoundError:
             return {}
         except (OSError, ValueError) as error:
-            log.warning("%s cannot be read (%s): CDRs are read anew", self._file, type(error).__name__)
+            log.warning("%s cannot be read (%s): CDRs are looked at anew", self._file, type(error).__name__)
             return {}
         if not isinstance(found, dict):
             return {}
@@ -48,7 +48,7 @@ class Marks:
                 os.fsync(descriptor)
             draft.replace(self._file)
         except OSError as error:
-            log.warning("%s cannot be written (%s): CDRs will be read again", self._file, error.strerror)
+            log.warning("%s cannot be written (%s): CDRs will be looked at again", self._file, error.strerror)
             with contextlib.suppress(OSError):
                 draft.unlink()
             return False

@@ -12,12 +12,14 @@ from callengine.cdr.audit import Audit, Audited
 from callengine.cdr.nightly import NightlyAudit
 from callengine.cdr.reading import CdrReader
 from callengine.config.settings import Settings
+from callengine.errors import StoreUnavailable
 from callengine.store.database import Store
 from tests.cdr.house import NODE, House, T, cdr, uuid
 
 END = 1 << 60
 A, B, C = uuid(1), uuid(2), uuid(3)
 BRIDGED = str(T + 2_000_000)
+HOUR_US = 3_600_000_000
 
 
 @pytest.fixture
@@ -118,25 +120,132 @@ def test_many_rows_are_paged(house: House, monkeypatch: pytest.MonkeyPatch) -> N
     assert audited(house).extra == channels[1:-1:2]
 
 
+class Night:
+    """A nightly audit at three o'clock, and the hours that pass."""
+
+    def __init__(self, house: House) -> None:
+        self.house = house
+        self.node = NODE
+        self.now_us = house.now_us - house.now_us % (24 * HOUR_US) + 26 * HOUR_US
+        self.now_s = 50.0
+        self.start()
+
+    def start(self) -> None:
+        """A new life."""
+        chosen = {
+            "cdr": {"directories": [self.house.folder], "audit_hour": 3},
+            "state": {"directory": self.house.tmp_path},
+        }
+        self.nightly = NightlyAudit(
+            Settings.model_validate(chosen),
+            self.house.store,
+            CdrReader(),
+            lambda: self.node,
+            now_us=lambda: self.now_us,
+            clock=lambda: self.now_s,
+        )
+
+    def pass_h(self, hours: float) -> None:
+        self.now_us += int(hours * HOUR_US)
+        self.now_s += hours * 3600
+
+    def since_h(self) -> float:
+        """How far back the next one looks, in hours from now."""
+        until_us = self.now_us - 600_000_000
+        return (self.now_us - self.nightly._since_us(until_us)) / HOUR_US
+
+
 def test_once_a_day_at_its_hour(house: House) -> None:
     taken_in(house, A)
     house.write(B, cdr(B))
-    settings = Settings.model_validate({"cdr": {"directories": [house.folder], "audit_hour": 3}})
-    node = ""
-    hour = 3_600_000_000
-    now_us = house.now_us - house.now_us % (24 * hour) + 26 * hour
-    nightly = NightlyAudit(settings, house.store, CdrReader(), lambda: node, now_us=lambda: now_us)
+    night = Night(house)
+    night.node = ""
+    nightly = night.nightly
     assert (nightly.due, nightly.found(), nightly.at_s) == (False, {}, 0.0)
-    now_us += hour
-    assert not nightly.due  # nobody knows which switch this is
-    node = NODE
-    assert nightly.due
+    night.pass_h(1)
+    assert not nightly.look()  # nobody knows which switch this is
+    night.node = NODE
+    assert nightly.look()
     nightly.once()
     assert nightly.found() == {"compared": 1, "missing": 1, "extra": 0, "different": 0, "unreadable": 0}
-    assert nightly.at_s == now_us / 1e6
+    assert nightly.at_s == night.now_us / 1e6
     assert not nightly.due
-    now_us += 24 * hour
-    assert nightly.due
+    night.pass_h(24)
+    assert nightly.look()
+    assert night.since_h() == pytest.approx(24 + 1 / 6)
     nightly.once()
-    now_us -= 24 * hour  # the clock was a day ahead
-    assert nightly.due
+    night.now_us -= 24 * HOUR_US  # the clock was a day ahead
+    night.now_s += 3600
+    assert nightly.look()
+    assert night.since_h() == pytest.approx(24 + 1 / 6)
+
+
+def test_where_the_database_was_away_it_catches_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken_in(house, A)
+    night = Night(house)
+    night.pass_h(1)
+    assert night.nightly.look()
+    night.nightly.once()
+    night.pass_h(24)
+    house.now_us = night.now_us
+    house.write(B, cdr(B, at=(night.now_us - T) / 1e6 - 3600))
+    with monkeypatch.context() as patch:
+        patch.setattr(house.store, "run", _away)
+        for _ in range(40):  # for longer than a day
+            assert night.nightly.look()
+            with pytest.raises(StoreUnavailable):
+                night.nightly.once()
+            night.pass_h(1)
+    assert night.nightly.look()
+    assert night.since_h() == pytest.approx(64 + 1 / 6)
+    night.nightly.once()
+    assert night.nightly.found()["missing"] == 1
+    assert not night.nightly.due
+    night.pass_h(24)
+    assert night.nightly.look()
+
+
+def test_what_comes_back_is_left_alone_for_a_while(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What came meanwhile is not committed at once."""
+    taken_in(house, A)
+    night = Night(house)
+    night.pass_h(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(house.store, "run", _away)
+        with pytest.raises(StoreUnavailable):
+            night.nightly.once()
+    night.pass_h(0.16)
+    assert (night.nightly.due, night.nightly.look()) == (True, False)
+    night.pass_h(0.01)
+    assert night.nightly.look()
+
+
+@pytest.mark.parametrize(("hours", "back"), [(6, 26), (30, 50), (24 * 30, 24 * 7)])
+def test_where_the_daemon_was_down_it_catches_up(house: House, hours: int, back: int) -> None:
+    taken_in(house, A)
+    night = Night(house)
+    night.pass_h(1)
+    assert night.nightly.look()
+    night.nightly.once()
+    night.pass_h(20)
+    night.start()
+    assert not night.nightly.look()
+    assert not night.nightly.due  # today's was made in the life before
+    night.pass_h(hours)
+    night.start()
+    assert not night.nightly.look()
+    assert night.nightly.due
+    night.pass_h(0.2)
+    assert night.nightly.look()
+    assert night.since_h() == pytest.approx(back + 1 / 6 + (0.2 if hours < 100 else 0))
+
+
+def test_a_first_day_has_none(house: House) -> None:
+    night = Night(house)
+    assert not night.nightly.look()
+    night.pass_h(0.9)
+    assert not night.nightly.look()
+
+
+def _away(*_: object, **__: object) -> None:
+    raise StoreUnavailable("away")
