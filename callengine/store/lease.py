@@ -1,6 +1,7 @@
-"""One engine holds a switch: a row by node, which its holder renews and another takes over once it is left alone.
+"""One engine holds a switch, or a role: a row by its name, which its holder renews and another takes over once it is
+left alone.
 
-Clocks are set, by hand and by NTP; so nobody compares one with another's. Who waits for a switch watches its row, and
+Clocks are set, by hand and by NTP; so nobody compares one with another's. Who waits for a lease watches its row, and
 takes it once it has stood still for as long as a lease lasts, by the own monotonic clock. Who holds it checks that in
 each transaction that writes of the switch (``Fence``): an engine that was stopped, or cut off, and taken over meanwhile
 writes nothing more, however late it wakes up.
@@ -17,7 +18,6 @@ import peewee
 from callengine.errors import LeaseHeld
 from callengine.store import sql
 from callengine.store.entities import Executes
-from callengine.store.schema import Lease as Row
 from callengine.store.writer import Writer
 
 TTL_S: Final = 15.0
@@ -114,7 +114,7 @@ class Fence:
 
 
 class Lease:
-    """Leases, of switches (``hold``, ``renew``) and of roles that only one engine has (``acquire``)."""
+    """Leases: of switches by their node, and of roles that only one engine has."""
 
     def __init__(
         self,
@@ -129,8 +129,6 @@ class Lease:
         self._clock, self._wall_s = clock, wall_s
         self._watched: dict[str, _Watch] = {}
         self.renew_every_s = ttl_s / 3
-
-    # -- of a switch -------------------------------------------------------------------------------------------------
 
     def hold(self, node: str, holder: str, dead: frozenset[str] = frozenset()) -> Fence:
         """Takes the lease, or keeps it. Its epoch grows whenever it changes hands.
@@ -195,48 +193,10 @@ class Lease:
             return self._executor.execute(fn, _TIMEOUT_S, ahead=True)
         return self._executor.execute(fn, _TIMEOUT_S)
 
-    # -- of a role ---------------------------------------------------------------------------------------------------
-
-    def acquire(
-        self, node: str, holder: str, now_s: float, core_uuid: str | None = None, dead: frozenset[str] = frozenset()
-    ) -> int:
-        """Takes the lease, or keeps it, by the wall clock (``now_s``). Returns its epoch.
-
-        For what does no harm if two do it for a moment: engines on several hosts need clocks that agree.
-        ``dead`` are holders that are known to be gone: what they held is taken at once.
-        Raises LeaseHeld while another holder's has not expired, and StoreUnavailable.
-        """
-        now_us = int(now_s * 1_000_000)
-        expires_us = _expiry_us(now_s, self._ttl_s)
-
-        def take(db: peewee.Database) -> tuple[str, int]:
-            Row.insert(node=node, holder=holder, core_uuid=core_uuid, epoch=1, expires_us=expires_us).on_conflict(
-                conflict_target=[Row.node],
-                update={
-                    Row.epoch: peewee.Case(None, ((Row.holder == holder, Row.epoch),), Row.epoch + 1),
-                    Row.core_uuid: peewee.fn.coalesce(peewee.EXCLUDED.core_uuid, Row.core_uuid),
-                    Row.holder: peewee.EXCLUDED.holder,
-                    Row.expires_us: peewee.EXCLUDED.expires_us,
-                },
-                # An expiry further away than a lease can last was written before a clock was set back.
-                where=(Row.holder << [holder, *dead])
-                | (Row.expires_us <= now_us)
-                | (Row.expires_us > now_us + 2 * int(self._ttl_s * 1_000_000)),
-            ).execute(db)
-            row = Row.select(Row.holder, Row.epoch).where(Row.node == node).tuples().execute(db)[0]
-            return row[0], row[1]
-
-        found, epoch = self._executor.execute(take, _TIMEOUT_S)
-        if found != holder:
-            raise LeaseHeld(node, found)
-        return epoch
-
-    # -- of either ---------------------------------------------------------------------------------------------------
-
     def release(self, node: str, holder: str) -> None:
         """Gives it back, if it is still ours. Raises StoreUnavailable."""
-        query = Row.update(expires_us=0).where((Row.node == node) & (Row.holder == holder))
-        self._executor.execute(lambda db: query.execute(db), _TIMEOUT_S)
+        text = "UPDATE lease SET expires_us = 0 WHERE node = ? AND holder = ?"
+        self._executor.execute(lambda db: sql.run(db, text, (node, holder)), _TIMEOUT_S)
 
 
 def _expiry_us(now_s: float, ttl_s: float) -> int:

@@ -188,8 +188,7 @@ class Deliverer:
     def _hold(self, told: bool) -> bool:
         began_s = self._monotonic()
         try:
-            dead = self._storage.holder.predecessors
-            self._storage.lease.acquire(ROLE, self.holder, self._now_us() / 1_000_000, dead=dead)
+            self._storage.lease.hold(ROLE, self.holder, dead=self._storage.holder.predecessors)
         except LeaseHeld as error:
             if not told:
                 log.info("webhooks are delivered by another engine (%s); waiting until it lets go", error.holder)

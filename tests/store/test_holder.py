@@ -51,14 +51,14 @@ def test_one_that_was_killed_before_it_took_over_leaves_what_is_to_be_taken_over
         killed = Holder(tmp_path)
         if not names:
             lease.hold("sw1", killed.name)
-            lease.acquire("role", killed.name, 100.0)
+            lease.hold("role", killed.name)
         names.append(killed.name)
         killed.release()
         if len(names) == 3:
             follower = Holder(tmp_path)
             assert follower.predecessors == set(names)
             assert lease.hold("sw1", follower.name, dead=follower.predecessors).epoch == 2
-            assert lease.acquire("role", follower.name, 100.0, dead=follower.predecessors) == 2
+            assert lease.hold("role", follower.name, dead=follower.predecessors).epoch == 2
             follower.release()
     assert len(Holder(tmp_path).predecessors) == 8
 

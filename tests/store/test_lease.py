@@ -161,15 +161,6 @@ def test_it_is_renewed_several_times_before_it_expires(store: Store) -> None:
     assert Lease(store, ttl_s=15).renew_every_s * 3 <= 15
 
 
-def test_a_role_goes_by_the_wall_clock(store: Store) -> None:
-    lease = Lease(store, ttl_s=15)
-    assert lease.acquire("role/x", "a", 1000.0) == 1
-    for now_s in (1000.0, 1014.999):
-        with pytest.raises(LeaseHeld):
-            lease.acquire("role/x", "b", now_s)
-    assert lease.acquire("role/x", "b", 1015.0) == 2
-
-
 # -- rows are written by the holder alone ----------------------------------------------------------------------------
 
 

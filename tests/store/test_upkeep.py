@@ -62,7 +62,7 @@ def test_an_idle_engine_keeps_its_data_as_of_fresh_with_its_lease(store: Store, 
 def test_the_slowest_engine_at_work_tells_up_to_when_all_is_there(store: Store, reads: Reads) -> None:
     leases = Lease(store)
     for node, at_us in (("gone", T0), ("slow", T0 + 10), ("quick", T0 + 20)):
-        leases.acquire(node, "a", T0 / 1_000_000)
+        leases.hold(node, "a")
         writer = Writer(store, now_us=lambda at_us=at_us: at_us)  # type: ignore[misc]
         writer.start()
         writer.put(a_call(node=node))

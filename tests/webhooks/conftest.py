@@ -118,9 +118,18 @@ class House:
 
     def deliverer(self, sender: Any = None, **more: Any) -> Deliverer:
         """An engine's deliverer, as one process has it."""
-        storage = Storage(Deliveries(self.store), self.writer, Lease(self.writer), Holder(NOWHERE))
+        lease = Lease(self.writer, clock=self.clock.monotonic)
+        storage = Storage(Deliveries(self.store), self.writer, lease, Holder(NOWHERE))
         given = {"now_us": self.clock, "monotonic": self.clock.monotonic, "jitter": lambda: 0.5, **more}
         return Deliverer(storage, sender or self.receivers, self.settings, **given)
+
+    def takes_over(self, deliverer: Deliverer) -> Deliverer:
+        """It watches the lease of one that was killed stand still for as long as a lease lasts."""
+        for _ in range(10):
+            if deliverer._hold(told=True):
+                return deliverer
+            self.clock.pass_s(2)
+        raise AssertionError("it does not get the lease")
 
     def endpoint(self, url: str = "https://receiver.test/hook", tenant: str = TENANT, **more: Any) -> Endpoint:
         made, _ = self.service.create(tenant, url, more.pop("events", ()), None, True)

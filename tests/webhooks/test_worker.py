@@ -63,8 +63,7 @@ def test_down_for_an_hour_with_two_restarts(house: House) -> None:
     for restart_us in (T0 + HOUR_US // 3, T0 + HOUR_US // 2):
         house.run_until_quiet(deliverer, restart_us)
         house.tell(calls=20)
-        house.clock.pass_s(20)  # the lease of the one that was killed expires
-        deliverer = house.deliverer()
+        deliverer = house.takes_over(house.deliverer())
     house.run_until_quiet(deliverer, up_us + HOUR_US)
     assert house.counts() == {"delivered": 240}
     assert in_order(house.receivers.delivered)
@@ -278,6 +277,17 @@ def test_two_engines_one_delivers(house: House) -> None:
     assert len(house.receivers.got) == 40
 
 
+@pytest.mark.parametrize("ahead_s", [-7200, -20, 20, 7200])
+def test_a_host_with_another_clock_does_not_deliver_as_well(house: House, ahead_s: int) -> None:
+    first, second = house.deliverer(), house.deliverer(now_us=lambda: house.clock() + ahead_s * 1_000_000)
+    for _ in range(20):
+        assert first.step(1)
+        assert not second.step(1)
+        house.clock.pass_s(2)
+    house.takes_over(second)
+    assert not first.step(1)
+
+
 def test_one_that_lost_its_lease_sends_nothing_more(house: House) -> None:
     house.endpoint()
     house.tell(calls=40)
@@ -292,8 +302,7 @@ def test_one_that_lost_its_lease_sends_nothing_more(house: House) -> None:
     first.step(30)
     sent = len(house.receivers.got)
     assert sent < 60
-    house.clock.pass_s(60)
-    assert second.step(30)
+    assert house.takes_over(second).step(30)
     assert house.counts() == {"delivered": 160}
     assert len(house.receivers.got) <= 160 + 8
 
@@ -318,8 +327,7 @@ def test_killed_in_the_middle_repeats_under_the_same_ids(house: House) -> None:
         while not killed:
             gevent.sleep(0.01)
     working.kill()
-    house.clock.pass_s(60)
-    house.deliverer().step(30)
+    house.takes_over(house.deliverer()).step(30)
     assert house.counts() == {"delivered": 160}
     assert in_order(house.receivers.delivered)
     assert len({one.id for one in house.receivers.delivered}) == 160
@@ -332,13 +340,13 @@ def test_a_database_that_is_away_loses_nothing(house: House) -> None:
     failing = [2]
     real = house.writer.execute
 
-    def execute(fn: Any, timeout_s: float) -> Any:
+    def execute(fn: Any, timeout_s: float, **more: Any) -> Any:
         from callengine.errors import StoreUnavailable
 
         if fn.__closure__ and failing[0] and house.receivers.got:
             failing[0] -= 1
             raise StoreUnavailable("it is locked by another process")
-        return real(fn, timeout_s)
+        return real(fn, timeout_s, **more)
 
     house.writer.execute = execute  # type: ignore[method-assign]
     deliverer.step(30)
