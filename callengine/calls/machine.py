@@ -241,7 +241,7 @@ def originated(call: Call, fact: OriginateSent | OriginateAbandoned | JobAnswere
 def settle(call: Call, rules: Rules, our_us: int, *, release: bool = False) -> tuple[Call, list[Effect]]:
     """Attribute the call, then tell whatever became due. ``our_us`` is our clock, for an end that no channel stamps.
 
-    ``release``: nothing is waited for any longer, neither a tenant's name nor who hung up, nor the rest of a correction.
+    ``release``: nothing is waited for any longer: no tenant's name, nor who hung up, nor the rest of a correction.
     """
     effects: list[Effect] = []
     own = call.own

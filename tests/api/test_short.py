@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import uuid4
 
 import pytest
 from flask import Flask
-from flask.testing import FlaskClient
 
 from callengine.api.paths import EncodedSlashes
 from callengine.api.short import ShortWay
@@ -19,50 +18,59 @@ from tests.api.fakes import ALICE, BOB, World
 Answer = tuple[int, list[tuple[str, str]], bytes]
 
 
+class Ways(NamedTuple):
+    """An app with its short way, Alice's key (as headers), and a call of hers at ``path``."""
+
+    world: World
+    app: Flask
+    short: ShortWay
+    alice: dict[str, str]
+    path: str
+
+    def ask(self, path: str, headers: dict[str, str], **more: Any) -> Answer:
+        """What the app answers."""
+        given = self.app.test_client().open(path, method=more.pop("method", "GET"), headers=headers, **more)
+        return given.status_code, sorted(given.headers.items()), given.get_data()
+
+    def same(self, path: str | None = None, headers: dict[str, str] | None = None, **more: Any) -> tuple[int, bool]:
+        """The status that both ways answer alike, and whether the first answer was given without Flask."""
+        asked = path or self.path, self.alice if headers is None else headers
+        long_way = self.short._application
+        passed: list[int] = []
+
+        def counted(environ: Any, start_response: Any) -> Iterable[bytes]:
+            passed.append(1)
+            return long_way(environ, start_response)
+
+        self.short._application = counted
+        first = self.ask(*asked, **more)
+        self.app.wsgi_app = long_way  # type: ignore[method-assign]
+        second = self.ask(*asked, **more)
+        self.app.wsgi_app, self.short._application = self.short, long_way  # type: ignore[method-assign]
+        assert first == second
+        return first[0], not passed
+
+
 @pytest.fixture
-def app() -> tuple[World, Flask, ShortWay]:
+def ways() -> Ways:
     world = World()
-    made = fakes.app(world)
-    short: Any = made.wsgi_app
+    app = fakes.app(world)
+    short: Any = app.wsgi_app
     assert isinstance(short, ShortWay)
-    return world, made, short
+    return Ways(world, app, short, world.key("key-of-alice", ALICE), f"/v1/calls/{world.add_call(ALICE).id}")
 
 
-def _ask(client: FlaskClient, path: str, headers: dict[str, str], **more: Any) -> Answer:
-    given = client.open(path, method=more.pop("method", "GET"), headers=headers, **more)
-    return given.status_code, sorted(given.headers.items()), given.get_data()
+@pytest.fixture
+def known(ways: Ways) -> Ways:
+    """The same once the key is known."""
+    assert ways.ask(ways.path, ways.alice)[0] == 200
+    return ways
 
 
-def _both(app: Flask, short: ShortWay, path: str, headers: dict[str, str], **more: Any) -> tuple[Answer, Answer, bool]:
-    """The answers of both ways, and whether the first was given without Flask."""
-    long_way = short._application
-    passed: list[int] = []
-
-    def counted(environ: Any, start_response: Any) -> Iterable[bytes]:
-        passed.append(1)
-        return long_way(environ, start_response)
-
-    short._application = counted
-    first = _ask(app.test_client(), path, headers, **more)
-    app.wsgi_app = long_way  # type: ignore[method-assign]
-    second = _ask(app.test_client(), path, headers, **more)
-    app.wsgi_app, short._application = short, long_way  # type: ignore[method-assign]
-    return first, second, not passed
-
-
-def test_the_answer_is_the_long_ways(app: tuple[World, Flask, ShortWay]) -> None:
-    world, made, short = app
-    assert isinstance(short._application, EncodedSlashes)
-    alice = world.key("key-of-alice", ALICE)
-    call = world.add_call(ALICE)
-    path = f"/v1/calls/{call.id}"
-    first, second, was_short = _both(made, short, path, alice)
-    assert first == second
-    assert not was_short  # the key was not known yet
-    first, second, was_short = _both(made, short, path, alice)
-    assert first == second
-    assert first[0] == 200
-    assert was_short
+def test_the_answer_is_the_long_ways(ways: Ways) -> None:
+    assert isinstance(ways.short._application, EncodedSlashes)
+    assert ways.same() == (200, False)  # the key was not known yet
+    assert ways.same() == (200, True)
 
 
 @pytest.mark.parametrize(
@@ -81,81 +89,40 @@ def test_the_answer_is_the_long_ways(app: tuple[World, Flask, ShortWay]) -> None
         ("/v1/calls/x", {}),
     ],
 )
-def test_all_else_goes_the_long_way(app: tuple[World, Flask, ShortWay], path: str, more: dict[str, Any]) -> None:
-    world, made, short = app
-    alice = world.key("key-of-alice", ALICE)
-    call, bobs = world.add_call(ALICE), world.add_call(BOB)
-    assert _ask(made.test_client(), f"/v1/calls/{call.id}", alice)[0] == 200
-    wanted = path.format(id=call.id, ID=call.id.upper(), none=uuid4(), bobs=bobs.id)
-    first, second, was_short = _both(made, short, wanted, alice, **more)
-    assert first == second
+def test_all_else_goes_the_long_way(known: Ways, path: str, more: dict[str, Any]) -> None:
+    hers, bobs = known.path.rpartition("/")[2], known.world.add_call(BOB)
+    _, was_short = known.same(path.format(id=hers, ID=hers.upper(), none=uuid4(), bobs=bobs.id), **more)
     assert not was_short
 
 
 @pytest.mark.parametrize("authorization", [None, "Bearer", "Bearer wrong", "Basic key-of-alice", "Bearer " + "x" * 300])
-def test_no_key_no_short_way(app: tuple[World, Flask, ShortWay], authorization: str | None) -> None:
-    world, made, short = app
-    world.key("key-of-alice", ALICE)
+def test_no_key_no_short_way(ways: Ways, authorization: str | None) -> None:
     headers = {} if authorization is None else {"Authorization": authorization}
-    first, second, was_short = _both(made, short, f"/v1/calls/{world.add_call(ALICE).id}", headers)
-    assert first == second
-    assert first[0] == 401
-    assert not was_short
+    assert ways.same(headers=headers) == (401, False)
 
 
-def test_a_key_without_the_scope_is_refused(app: tuple[World, Flask, ShortWay]) -> None:
-    world, made, short = app
-    other = world.key("key-of-campaigns", ALICE, "campaigns:read")
+def test_a_key_without_the_scope_is_refused(ways: Ways) -> None:
+    other = ways.world.key("key-of-campaigns", ALICE, "campaigns:read")
     for _ in range(2):
-        first, second, was_short = _both(made, short, f"/v1/calls/{world.add_call(ALICE).id}", other)
-        assert first == second
-        assert first[0] == 403
-        assert not was_short
+        assert ways.same(headers=other) == (403, False)
 
 
-def test_a_database_that_is_away_is_told_alike(
-    app: tuple[World, Flask, ShortWay], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world, made, short = app
-    alice = world.key("key-of-alice", ALICE)
-    path = f"/v1/calls/{world.add_call(ALICE).id}"
-    assert _ask(made.test_client(), path, alice)[0] == 200
-
+def test_a_database_that_is_away_is_told_alike(known: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*_: object) -> None:
         raise StoreUnavailable("away")
 
-    monkeypatch.setattr(short._reads, "call", away)
-    first, second, was_short = _both(made, short, path, alice)
-    assert first == second
-    assert first[0] == 503
-    assert was_short
+    monkeypatch.setattr(known.short._reads, "call", away)
+    assert known.same() == (503, True)
 
 
-def test_encoded_slashes_are_for_the_long_way_to_judge(app: tuple[World, Flask, ShortWay]) -> None:
-    world, made, short = app
-    alice = world.key("key-of-alice", ALICE)
-    path = f"/v1/calls/{world.add_call(ALICE).id}"
-    assert _ask(made.test_client(), path, alice)[0] == 200
-    encoded = path.replace("/", "%2F").replace("%2F", "/", 1)
-    first, second, was_short = _both(made, short, path, alice, environ_overrides={"REQUEST_URI": encoded})
-    assert first == second
-    assert first[0] == 404
-    assert not was_short
+def test_encoded_slashes_are_for_the_long_way_to_judge(known: Ways) -> None:
+    encoded = known.path.replace("/", "%2F").replace("%2F", "/", 1)
+    assert known.same(environ_overrides={"REQUEST_URI": encoded}) == (404, False)
 
 
-def test_what_nobody_foresaw_is_told_as_the_long_way_tells_it(
-    app: tuple[World, Flask, ShortWay], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    world, made, short = app
-    alice = world.key("key-of-alice", ALICE)
-    path = f"/v1/calls/{world.add_call(ALICE).id}"
-    assert _ask(made.test_client(), path, alice)[0] == 200
-
+def test_what_nobody_foresaw_is_told_as_the_long_way_tells_it(known: Ways, monkeypatch: pytest.MonkeyPatch) -> None:
     def damaged(*_: object) -> None:
         raise ValueError("a column that is no JSON")
 
-    monkeypatch.setattr(short._reads, "call", damaged)
-    first, second, was_short = _both(made, short, path, alice)
-    assert first == second
-    assert first[0] == 500
-    assert not was_short
+    monkeypatch.setattr(known.short._reads, "call", damaged)
+    assert known.same() == (500, False)
