@@ -154,6 +154,7 @@ class Engine:
             metrics,
             adopting=lambda: self.book.tracking_others,
             before_closing=lambda done: self.before_closing(done),
+            later=self.suspect,
         )
         self.originator = Originator(self, settings, metrics)
         self._opened = False

@@ -1,7 +1,7 @@
 """What we know of live calls against what the switch says, on every connection.
 
 Ready means that both lists were compared: what the switch lists and we do not know was taken in, what we know and it
-denies is closed. What else it has to say of channels that both know is fetched after that, if these are many.
+denies is closed (later, where more has arrived than is applied in a while). What else it has to say of channels that both know is fetched after that, if these are many.
 
 We are subscribed before the switch's list is asked for, and its events are joined with what the list tells, in
 whatever order; only a channel that the switch denies is closed, and only after all events that came before the denial
@@ -59,7 +59,8 @@ class Waitable(Protocol):
 class Reconciler:
     """Compares the book with the switch. ``adopting`` false leaves others' channels alone.
 
-    ``before_closing(done)`` may wait a while for what tells how channels ended, until ``done()``.
+    ``before_closing(done)`` may wait a while for what tells how channels ended, until ``done()``. ``later(uuid)`` has a
+    channel asked for again: so much has arrived that what tells its end may still wait to be applied.
     """
 
     def __init__(
@@ -70,12 +71,14 @@ class Reconciler:
         *,
         adopting: Callable[[], bool] = lambda: True,
         before_closing: Callable[[Callable[[], bool]], None] = lambda done: None,
+        later: Callable[[str], None] = lambda uuid: None,
     ) -> None:
         self._tracker = tracker
         self._translator = translator
         self._metrics = metrics
         self._adopting = adopting
         self._before_closing = before_closing
+        self._later = later
 
     def run(self, switch: Asker) -> list[str]:
         """Compare once. Returns the channels of which ``stamp`` has yet to fetch the stamps.
@@ -136,7 +139,10 @@ class Reconciler:
         absent = self._denied(switch, uuids)
         if not absent:
             return
-        self._drain()
+        if not self._drain():
+            for uuid in absent:
+                self._later(uuid)
+            return
         if self._not_over(absent):
             self._before_closing(lambda: not self._not_over(absent))
         for uuid in self._denied(switch, self._not_over(absent)):
@@ -180,12 +186,13 @@ class Reconciler:
     def _ask_all(uuids: list[str], ask: Callable[[str], Fact | None]) -> Iterable[LegListed]:
         return (fact for fact in _each(ask, uuids) if isinstance(fact, LegListed))
 
-    def _drain(self) -> None:
-        """Let the tracker apply everything that has arrived so far; bounded, since more keeps coming."""
+    def _drain(self) -> bool:
+        """Let the tracker apply everything that has arrived so far. Bounded: False where it did not in time."""
         goal = self._tracker.applied + self._tracker.behind
         until = time.monotonic() + _DRAIN_S
         while self._tracker.applied < goal and time.monotonic() < until:
             gevent.sleep(0.01)
+        return self._tracker.applied >= goal
 
 
 def _each(ask: Callable[[str], T], uuids: Iterable[str]) -> Iterator[T]:

@@ -189,6 +189,24 @@ def test_an_end_that_waits_in_the_intake_wins_over_bounds(rig: Rig) -> None:
     assert (record.end_us, record.hangup_cause, record.end_source) == (T + 7_000_000, "USER_BUSY", "event")
 
 
+def test_nothing_is_closed_before_all_that_had_arrived_was_applied(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database was away: what tells how these ended has waited in the intake for minutes, and is no news."""
+    monkeypatch.setattr("callengine.reconcile._DRAIN_S", 0.05)
+    rig.take(event("CHANNEL_CREATE", headers(U[0], T)))
+    later: list[str] = []
+    reconciler = Reconciler(rig.tracker, rig.translator, rig.metrics, later=later.append)
+    rig.worker.kill()
+    ended = event("CHANNEL_HANGUP_COMPLETE", headers(U[0], T, hangup=T + 7_000_000), **{"Hangup-Cause": "USER_BUSY"})
+    rig.intake.put_many([ended])
+    reconciler.run(Switch({}))
+    assert later == [U[0]]
+    assert [call.fs_uuid for call in rig.book.live()] == [U[0]]
+    rig.worker = gevent.spawn(rig.tracker.run)
+    reconciler.verify(Switch({}), later)
+    record = record_of(rig.book.call_of(U[0]))  # type: ignore[arg-type]
+    assert (record.end_us, record.hangup_cause, record.end_source) == (T + 7_000_000, "USER_BUSY", "event")
+
+
 def test_legs_are_adopted_as_legs(rig: Rig) -> None:
     a, b = headers(U[0], T, answered=T + 1), headers(U[1], T + 10, answered=T + 20)
     b |= {"Call-Direction": "outbound", "Other-Leg-Unique-ID": U[0], "variable_originator": U[0]}
