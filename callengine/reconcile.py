@@ -1,7 +1,8 @@
 """What we know of live calls against what the switch says, on every connection.
 
 Ready means that both lists were compared: what the switch lists and we do not know was taken in, what we know and it
-denies is closed (later, where more has arrived than is applied in a while). What else it has to say of channels that both know is fetched after that, if these are many.
+denies is closed (by and by, where more has arrived than is applied in a while). What else it has to say of channels
+that both know is fetched after that, if these are many.
 
 We are subscribed before the switch's list is asked for, and its events are joined with what the list tells, in
 whatever order; only a channel that the switch denies is closed, and only after all events that came before the denial

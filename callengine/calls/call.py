@@ -63,7 +63,7 @@ class Peer(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fal
 class Bridge(msgspec.Struct, frozen=True, gc=False):
     """The call's own channel was connected to ``other`` at ``at_us`` (the switch's bridge stamp; 0 where it gave none).
 
-    ``agent`` is whom the call's own channel named as its agent at that moment.
+    ``agent`` is whom the call's own channel named as its agent at that moment: empty for nobody, None where unknown.
     """
 
     at_us: int

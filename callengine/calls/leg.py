@@ -55,7 +55,8 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
     ``direction`` is the channel's own Call-Direction; ``authenticated`` tells a channel that a user of the switch
     placed. ``never_ran`` tells of an attempt that was destroyed before it had a channel; another one may follow or
     have been. ``last_seen_us`` is the stamp of the last event that changed anything. ``unusable`` names the campaign
-    or lead variables that were seen with a value no id can have.
+    or lead variables that were seen with a value no id can have. ``own_agent_us`` is the stamp of the first event that
+    carries ``own_agent``.
     """
 
     uuid: str
@@ -89,6 +90,7 @@ class Leg(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=Fals
 
     queue: str | None = None
     own_agent: str | None = None
+    own_agent_us: int = 0
     leg_agent: str | None = None
     voice_agent: bool = False
     tenant: str | None = None
@@ -352,8 +354,8 @@ def _take_variables(leg: Leg, fact: ChannelFact, change: dict[str, Any]) -> tupl
         change["sip_call_id"] = value[:MAX_TEXT]
     if (value := fact.leg_agent) and leg.leg_agent is None:
         change["leg_agent"] = value[:MAX_TEXT]
-    if (value := fact.own_agent) and leg.own_agent is None:
-        change["own_agent"] = value[:MAX_TEXT]
+    if (value := fact.own_agent) and (leg.own_agent is None or fact.at_us < leg.own_agent_us):
+        _take_own_agent(leg, value[:MAX_TEXT], fact.at_us, change)
     if (value := fact.queue) and leg.queue is None:
         change["queue"] = value[:MAX_TEXT]
     if (value := fact.voice_agent) and value == "true" and not leg.voice_agent:
@@ -365,6 +367,13 @@ def _take_variables(leg: Leg, fact: ChannelFact, change: dict[str, Any]) -> tupl
     if fact.describes and leg.gateway is None and (value := cast(LegDescribed, fact).gateway):
         change["gateway"] = value[:MAX_TEXT]
     return _take_ids(leg, fact, change) if fact.campaign or fact.lead else ()
+
+
+def _take_own_agent(leg: Leg, agent: str, at_us: int, change: dict[str, Any]) -> None:
+    if leg.own_agent is None:
+        change.update(own_agent=agent, own_agent_us=at_us)
+    elif leg.own_agent == agent:
+        change["own_agent_us"] = at_us
 
 
 def _take_ids(leg: Leg, fact: ChannelFact, change: dict[str, Any]) -> tuple[str, ...]:

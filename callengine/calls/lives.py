@@ -13,7 +13,7 @@ from callengine.calls.leg import OF_A_LIFE, Leg
 
 replace = msgspec.structs.replace
 # Filled once, with the first value seen, whichever life had it.
-_ONCE = ("direction", "queue", "own_agent", "leg_agent", "tenant", "campaign", "lead")
+_ONCE = ("direction", "queue", "own_agent", "own_agent_us", "leg_agent", "tenant", "campaign", "lead")
 _END = ("over", "gone", "gone_after_us", "gone_before_us", "end_source")
 # The same, in one life.
 _ONCE_A_LIFE = (
@@ -58,8 +58,22 @@ def _joined(old: Leg, new: Leg) -> Leg:
 
 
 def _peers(old: tuple[Peer, ...], new: tuple[Peer, ...]) -> tuple[Peer, ...]:
-    found = {peer.leg.uuid: peer for peer in (*old, *new)}
+    found = {peer.leg.uuid: peer for peer in old}
+    for peer in new:
+        known = found.get(peer.leg.uuid)
+        found[peer.leg.uuid] = peer if known is None else _peer(known, peer)
     return tuple(found.values())[:MAX_PEERS]
+
+
+def _peer(old: Peer, new: Peer) -> Peer:
+    """Of a channel that is only named now, nothing is forgotten that was known of it."""
+    leg = old.leg if not new.leg.created_us else new.leg if not old.leg.created_us else _joined(old.leg, new.leg)
+    return Peer(
+        leg=leg,
+        created_for=old.created_for or new.created_for,
+        call_id=old.call_id or new.call_id,
+        is_call=old.is_call or new.is_call,
+    )
 
 
 def _bridges(old: tuple[Bridge, ...], new: tuple[Bridge, ...]) -> tuple[Bridge, ...]:

@@ -137,7 +137,7 @@ def bridged(call: Call, fact: ChannelFact, other: str) -> Step:
         return Step(call, [], _too_many("bridges", fact, other))
     agent = (fact.own_agent or "")[:MAX_TEXT] if fact.uuid == call.own.uuid else None
     note = Note("bridged", at_us, other, fact.source)
-    return Step(replace(call, bridges=(*call.bridges, Bridge(at_us, other, agent or None))), [note])
+    return Step(replace(call, bridges=(*call.bridges, Bridge(at_us, other, agent))), [note])
 
 
 def _is_bridged_to(call: Call, other: str) -> bool:

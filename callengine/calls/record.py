@@ -289,7 +289,8 @@ def _bridge_order(bridge: Bridge) -> tuple[int, str]:
 def _agent_bridges(call: Call) -> Iterator[tuple[str, Bridge]]:
     """The bridges to human agents, in order, each with the agent's name.
 
-    The other leg names its agent; else the call's own channel does, as it was then, or as it first was.
+    The other leg names its agent; else the call's own channel does, as it was then, or as it first was: unless the two
+    were parted before that.
     """
     o = call.origination
     peers = {p.leg.uuid: p for p in call.peers}
@@ -299,11 +300,18 @@ def _agent_bridges(call: Call) -> Iterator[tuple[str, Bridge]]:
             continue
         # A call that waits in a queue names on its own channel who serves it there, and is no agent's leg for that.
         queued = peer.is_call and peer.leg.queue is not None
-        agent = (None if queued else peer.leg.leg_agent) or bridge.agent or call.own.own_agent
+        agent = (None if queued else peer.leg.leg_agent) or bridge.agent
+        if not agent and not (bridge.agent == "" and _parted_by(call, bridge, call.own.own_agent_us)):
+            agent = call.own.own_agent
         if not agent and o is not None and o.agent_leg == bridge.other:
             agent = o.agent
         if agent:
             yield agent, bridge
+
+
+def _parted_by(call: Call, bridge: Bridge, at_us: int) -> bool:
+    """Whether the bridge had ended before that."""
+    return any(u.other == bridge.other and bridge.at_us <= u.at_us < at_us for u in call.unbridges)
 
 
 def agent_connected(call: Call) -> Bridge | None:

@@ -91,6 +91,29 @@ def test_it_may_name_another_one_before_the_next_bridge() -> None:
     assert [x["agent_id"] for x in desk.shown()["agents"]] == ["bob", "eve"]
 
 
+def test_who_is_named_after_a_bridge_was_not_part_of_it() -> None:
+    """Transferred from somebody who is no agent to one: what the call's channel says then is of the second alone."""
+    a, c, b = Channel(), agent_leg("C", name=None), agent_leg("B", at=20, name=None)
+    desk = Desk().take(a.created(), a.answered(1), c.created(), a.bridged("C", 3), a.unbridged("C", 10), c.ended(10))
+    a.variables["own_agent"] = "bob"
+    desk.take(b.created(), a.bridged("B", 21))
+    shown = desk.shown()
+    assert [(x["agent_id"], x["leg"]) for x in shown["agents"]] == [("bob", "B")]
+    assert (shown["agent_id"], shown["agent_connect_time"]) == ("bob", time(21))
+    desk.take(a.unbridged("B", 30), a.held(31), a.ended(32))
+    assert desk.shown()["agents"] == [
+        {"agent_id": "bob", "leg": "B", "connect_time": time(21), "disconnect_time": time(30)}
+    ]
+
+
+def test_one_who_is_named_while_the_bridge_stands_is_its_agent() -> None:
+    a, b = Channel(), agent_leg(name=None)
+    desk = Desk().take(a.created(), b.created(), a.answered(1), a.bridged("B", 3))
+    a.variables["own_agent"] = "bob"
+    desk.take(a.held(5), a.unbridged("B", 8), a.ended(9))
+    assert (desk.shown()["agent_id"], desk.shown()["agent_connect_time"]) == ("bob", time(3))
+
+
 def test_the_other_legs_name_goes_before_it() -> None:
     a, b = Channel(), agent_leg()
     a.variables["own_agent"] = "eve"

@@ -128,3 +128,19 @@ def test_what_the_same_life_had_not_told_before_is_taken() -> None:
     rejoined(desk, stored)
     record = desk.record()
     assert (record.end_us, record.sip_status, record.sip_call_id) == (us(9), 200, "c@h")
+
+
+def test_what_is_only_named_the_second_time_is_not_forgotten() -> None:
+    """Its bridge was told once more, after the agent's channel had left the book as well."""
+    a, b = Channel(), leg("B", "A")
+    b.variables["leg_agent"] = "bob"
+    desk, stored = forgotten(
+        a.created(), a.answered(1), b.created(), b.answered(2), a.bridged("B", 3), a.ended(9), b.ended(9)
+    )
+    before = desk.record()
+    assert before.agent_id == "bob"
+    desk.take(a.created(), a.answered(1), a.bridged("B", 3), a.ended(9))
+    rejoined(desk, stored)
+    after = desk.record()
+    assert (after.agent_id, after.agent_connect_us) == ("bob", us(3))
+    assert [view["role"] for view in after.legs] == ["agent"]
