@@ -13,9 +13,11 @@ from typing import Any
 import orjson
 from flask import Response
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from werkzeug.exceptions import HTTPException
 
 from callengine.calls.view import iso
+from callengine.config.problems import must
 from callengine.errors import (
     CommandRefused,
     CommandTimedOut,
@@ -89,10 +91,27 @@ def invalid(errors: Sequence[Fault]) -> Refusal:
 def invalid_by(place: str, error: ValidationError) -> Refusal:
     """400 for what pydantic refused. The values themselves are never repeated."""
     faults = []
-    for found in error.errors(include_url=False, include_context=False, include_input=False):
+    for found in error.errors(include_url=False, include_input=False):
         way = [part for at, part in enumerate(found["loc"]) if not _is_tag(found["loc"], at)]
-        faults.append(fault(place, *way, msg=found["msg"].removeprefix("Value error, ")))
+        faults.append(fault(place, *way, msg=_fact(place, found)))
     return invalid(faults)
+
+
+def _fact(place: str, found: ErrorDetails) -> str:
+    """What is wrong, in our words where pydantic's repeat a value or name a class."""
+    match found["type"]:
+        case "extra_forbidden":
+            return "there is no such field here" if place == "body" else "there is no such parameter here"
+        case "missing":
+            return "is missing"
+        case "model_type" | "model_attributes_type" | "dict_type":
+            return "must be an object"
+        case "union_tag_invalid":
+            return f"its type must be one of {found['ctx']['expected_tags']}"
+        case "union_tag_not_found":
+            return "must have a type"
+        case _:
+            return must(found["msg"])
 
 
 def _is_tag(way: tuple[int | str, ...], at: int) -> bool:

@@ -7,8 +7,9 @@ of the host application's, so that the document is the same wherever the bluepri
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -227,11 +228,46 @@ def _read_body(request: Any, model: type[Body], max_bytes: int) -> Any:
     if request.mimetype != JSON or request.headers.get("Content-Encoding", "identity") != "identity":
         raise Refusal(415, "unsupported-media-type", "the request's body must be application/json, without encoding")
     try:
-        return orjson.loads(request.get_data(cache=False))
+        data = request.get_data(cache=False)
+        found = orjson.loads(data)
     except orjson.JSONDecodeError as error:
         raise invalid(
             [fault("body", msg=f"is no JSON: {error.msg} (line {error.lineno}, column {error.colno})")]
         ) from None
+    if twice := _given_twice(data):
+        raise invalid([fault("body", *way, msg="must be given once") for way in twice])
+    return found
+
+
+class _Pairs(list[tuple[str, Any]]):
+    """An object, with all that stands in it."""
+
+
+def _given_twice(data: bytes) -> list[tuple[str | int, ...]]:
+    """Where in this JSON a name stands twice in one object: of such, one reader takes the first, another the last."""
+    repeated = False
+
+    def look(pairs: list[tuple[str, Any]]) -> _Pairs:
+        nonlocal repeated
+        repeated = repeated or len(dict(pairs)) < len(pairs)
+        return _Pairs(pairs)
+
+    try:
+        found = json.loads(data, object_pairs_hook=look, parse_int=str, parse_float=str)
+        return list(_repeated(found, ())) if repeated else []
+    except RecursionError:
+        return []  # no model takes what is so deep
+
+
+def _repeated(found: Any, way: tuple[str | int, ...]) -> Iterator[tuple[str | int, ...]]:
+    inner: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(found, _Pairs):
+        yield from ((*way, name) for name, times in Counter(name for name, _ in found).items() if times > 1)
+        inner = found
+    elif isinstance(found, list):
+        inner = enumerate(found)
+    for part, value in inner:
+        yield from _repeated(value, (*way, part))
 
 
 def _has_body(request: Any) -> bool:

@@ -22,6 +22,11 @@ def one_line(text: str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
+def must(message: str) -> str:
+    """A message of pydantic's in the words that ours have."""
+    return re.sub(r"^\w+ should ", "must ", message.removeprefix("Value error, "))
+
+
 def explain(model: type[BaseModel], error: ValidationError, origins: Mapping[Location, str]) -> list[str]:
     """One line for each error of ``model``, in the order in which pydantic found them, none twice."""
     lines = [
@@ -66,7 +71,7 @@ def _fact(model: type[BaseModel], location: Location, kind: str, message: str) -
         case "string_type":
             return "must be text, in quotes"
         case _:
-            return re.sub(r"^\w+ should ", "must ", message.removeprefix("Value error, "))
+            return must(message)
 
 
 def _unknown(model: type[BaseModel], location: Location) -> str:

@@ -209,6 +209,41 @@ def test_what_is_no_json_is_400(ask: Ask, data: bytes) -> None:
     assert said["errors"][0]["loc"] == ["body"]
 
 
+@pytest.mark.parametrize(
+    ("data", "place"),
+    [
+        (b'{"destination": "1", "destination": "2"}', ["destination"]),
+        (b'{"destination": "1", "on_answer": {"type": "park", "type": "park"}}', ["on_answer", "type"]),
+        (b'{"destination": "1", "variables": [{"a": 1, "\\u0061": 1}]}', ["variables", 0, "a"]),
+    ],
+)
+def test_a_field_that_stands_twice_is_refused(world: World, ask: Ask, data: bytes, place: list[str | int]) -> None:
+    said = problem(ask("POST /v1/calls", data=data, content_type="application/json"), 400)
+    assert said["errors"] == [{"loc": ["body", *place], "msg": "must be given once"}]
+    assert not world.orders
+
+
+@pytest.mark.parametrize(
+    ("body", "place", "words"),
+    [
+        ([], [], "must be an object"),
+        ({"destination": "1", "x": 1}, ["x"], "there is no such field here"),
+        ({}, ["destination"], "is missing"),
+        ({"destination": 1}, ["destination"], "must be a valid string"),
+        (
+            {"destination": "1", "on_answer": {"type": "a secret"}},
+            ["on_answer"],
+            "its type must be one of 'agent', 'queue', 'extension', 'application', 'park'",
+        ),
+        ({"destination": "1", "on_answer": {"queue": "a"}}, ["on_answer"], "must have a type"),
+        ({"destination": "1", "on_answer": "park"}, ["on_answer"], "must be an object"),
+    ],
+)
+def test_what_is_wrong_is_said_in_our_words(ask: Ask, body: Any, place: list[str], words: str) -> None:
+    said = problem(ask("POST /v1/calls", json=body), 400)
+    assert said["errors"] == [{"loc": ["body", *place], "msg": words}]
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", "application/jsonx", "", None])
 def test_another_content_type_is_415(ask: Ask, kind: str | None) -> None:
     problem(ask("POST /v1/campaigns", data=b'{"id": "a"}', content_type=kind), 415)
