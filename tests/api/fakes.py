@@ -156,14 +156,14 @@ class FakeReads:
         filters: Mapping[str, str | int],
         page: int,
         page_size: int,
-        shown: Callable[[CallRecord], Any],
+        shown: Callable[..., Any],
     ) -> tuple[Sequence[Any], int]:
         self.world.asked()
         found = [r for r in self.world.calls.values() if r.tenant_id == tenant_id and _matches(r, filters)]
         found.sort(key=attrgetter("id"), reverse=True)
         found.sort(key=lambda r: -(2**63) if r.dial_us is None else -r.dial_us)
         records, total = _page(found, page, page_size)
-        return [shown(record) for record in records], total
+        return [shown(*msgspec.structs.astuple(record)) for record in records], total
 
     def timeline(self, tenant_id: str, call_id: str) -> Sequence[Note]:
         return [] if self.call(tenant_id, call_id) is None else self.world.notes[call_id]
