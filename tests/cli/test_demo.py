@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from callengine.cli.demo.children import free_port
+from callengine.cli.demo.children import Child, free_port
 from tests.cli.commands import command, environment
 
 START_S = 60
@@ -200,6 +200,16 @@ def test_the_daemon_dies(demos: list[Demo], tmp_path: Path) -> None:
     assert demo.process.returncode == 1
     assert "ended unasked" in err
     assert list(demo.temp.iterdir()) == []
+
+
+def test_beside_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "callengine").mkdir()
+    monkeypatch.chdir(tmp_path)
+    child = Child("it", ["callengine", "--version"], os.environ, tmp_path / "log")
+    until = time.monotonic() + START_S
+    while child.exit_code is None and time.monotonic() < until:
+        time.sleep(0.05)
+    assert child.exit_code == 0, child.last_words()
 
 
 def test_a_taken_port(demos: list[Demo], tmp_path: Path) -> None:

@@ -29,6 +29,14 @@ def _dies_with_us() -> Callable[[], None] | None:
     return lambda: prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def own_module(*arguments: str) -> list[str]:
+    """A command line for ``python -m``, the first of ``arguments`` being a module of ours.
+
+    It does not look in the current directory: beside a checkout, that has a folder of our name.
+    """
+    return [sys.executable, "-P", "-m", *arguments]
+
+
 class Child:
     """One process. What it prints goes into ``log``."""
 
@@ -37,7 +45,7 @@ class Child:
         self.log = log
         with log.open("ab") as output:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
+                own_module(*arguments),
                 env=dict(environ),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -9,7 +9,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -19,7 +18,7 @@ from typing import Self
 from callengine.cli.client import Client
 from callengine.cli.demo import traffic
 from callengine.cli.demo.beside import Analysis, Receiver, without_keys
-from callengine.cli.demo.children import Child, free_port, is_free, is_listening, wait_for
+from callengine.cli.demo.children import Child, free_port, is_free, is_listening, own_module, wait_for
 from callengine.cli.exits import Failed
 
 DEFAULT_PORT = 8088
@@ -198,7 +197,7 @@ class Stage:
         scopes = [part for scope in _SCOPES for part in ("--scope", scope)]
         try:
             done = subprocess.run(
-                [sys.executable, "-m", "callengine", "key", "create", "--tenant", TENANT, *scopes],
+                own_module("callengine", "key", "create", "--tenant", TENANT, *scopes),
                 env=dict(environ),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
