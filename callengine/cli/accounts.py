@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from decimal import Decimal
@@ -178,7 +179,8 @@ def _create_tenant(args: argparse.Namespace) -> int:
     if args.json:
         print_json({"id": tenant.id, "name": tenant.name, "created_time": iso_time(tenant.created_us)})
     else:
-        say(f"callengine: the tenant {tenant.name} is made; next: callengine key create --tenant … --scope calls:read")
+        next_one = f"callengine key create --tenant {shlex.quote(tenant.name)} --scope calls:read"
+        say(f"callengine: the tenant {tenant.name} is made; next: {next_one}")
     return OK
 
 

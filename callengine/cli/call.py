@@ -12,7 +12,7 @@ from uuid import uuid4
 from callengine.cli.calls_shown import calls_table, events_table, summary
 from callengine.cli.exits import FAILED, OK, UNAVAILABLE, USAGE, Failed
 from callengine.cli.output import listing, print_json, say
-from callengine.cli.parser import Commands, Parser, config_option, json_option, positive, whole
+from callengine.cli.parser import Commands, Parser, config_option, json_option, positive, rfc3339, whole
 
 if TYPE_CHECKING:
     from callengine.cli.client import Client
@@ -131,8 +131,8 @@ def _register_list(group: Commands) -> None:
     add("--lead", metavar="ID", help="only calls to this lead")
     add("--agent", metavar="ID", help="only calls that this agent was the first to handle")
     add("--disposition", metavar="CODE", help="only calls with this code")
-    add("--dialed-after", metavar="TIME", help="dialled then or later, as in 2026-01-31T09:30:00Z")
-    add("--dialed-before", metavar="TIME", help="dialled before then")
+    add("--dialed-after", type=rfc3339, metavar="TIME", help="dialled then or later: 2026-11-22, 2026-11-22T10:30Z")
+    add("--dialed-before", type=rfc3339, metavar="TIME", help="before then; without an offset it is UTC")
     add("--page", type=whole(1), default=1, metavar="N", help="counted from 1")
     add("--page-size", type=whole(1, 200), default=25, metavar="N", help="up to 200 (default: 25)")
     _connection(parser)

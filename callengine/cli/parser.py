@@ -134,14 +134,24 @@ def positive(text: str) -> float:
     return value
 
 
-def instant(text: str) -> int:
-    """An argument that is a date or a time; without an offset it is UTC. Returns µs since the epoch."""
+def moment(text: str) -> datetime:
+    """An argument that is a date or a time; without an offset it is UTC. Returns it in UTC."""
     try:
         at = datetime.fromisoformat(text)
-        at = at if at.tzinfo is not None else at.replace(tzinfo=UTC)
-        return int(at.timestamp()) * 1_000_000 + at.microsecond
+        return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError("must be a date or a time as in 2026-11-22 or 2026-11-22T10:30Z") from None
+
+
+def instant(text: str) -> int:
+    """As ``moment``, in µs since the epoch."""
+    at = moment(text)
+    return int(at.replace(microsecond=0).timestamp()) * 1_000_000 + at.microsecond
+
+
+def rfc3339(text: str) -> str:
+    """As ``moment``, as the API reads it."""
+    return moment(text).isoformat().replace("+00:00", "Z")
 
 
 def whole(least: int, most: int = 2**31 - 1) -> Callable[[str], int]:

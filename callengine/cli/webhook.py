@@ -240,10 +240,13 @@ def _one(args: argparse.Namespace, do: Callable[[_Opened], dict[str, Any]], said
 
 
 def _deliveries(args: argparse.Namespace) -> int:
+    from callengine.calls.call import EventName
     from callengine.store.reads import is_uuid
 
     if args.call is not None and not is_uuid(args.call):
         raise Failed("there is no such call", NOT_FOUND)
+    if args.event is not None and args.event.lower() not in list(EventName):
+        args.parser.error(f"--event must be one of {', '.join(EventName)}")
     given = {"endpoint_id": args.endpoint, "status": args.status, "event": args.event, "call_id": args.call}
     filters = {name: value.lower() for name, value in given.items() if value is not None}
     with _opened(args) as o:

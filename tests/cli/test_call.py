@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -143,6 +144,11 @@ def test_show_list_events_hangup(daemon: Daemon, tmp_path: Path) -> None:
     assert lines(listed.stderr) == ["page 2 of 3, 3 in all"]
     assert daemon.asked[-1].path == "/v1/calls?status=dialing&page=2&page_size=1"
     assert json.loads(run_call(daemon, tmp_path, "list", "--json").stdout) == page
+
+    run_call(daemon, tmp_path, "list", "--dialed-after", "2026-11-22", "--dialed-before", "2026-11-22T12:30+02:00")
+    asked = parse_qs(urlsplit(daemon.asked[-1].path).query)
+    assert (asked["dialed_after"], asked["dialed_before"]) == (["2026-11-22T00:00:00Z"], ["2026-11-22T10:30:00Z"])
+    assert run_call(daemon, tmp_path, "list", "--dialed-after", "yesterday").returncode == 2
 
     event = {"time": None, "name": "created", "detail": None, "source": "event", "leg": "f"}
     daemon.answers = [(200, {"data": [event]})]

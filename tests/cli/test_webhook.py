@@ -100,6 +100,10 @@ def test_the_log_and_replay_where_there_is_nothing(state: Path) -> None:
     endpoint = str(create(state)["id"])
     done = run("webhook", "deliveries", endpoint, "--tenant", "acme", "--status", "dead", "--json", state=state)
     assert json.loads(done.stdout) == []
+    done = run("webhook", "deliveries", "--tenant", "acme", "--event", "call.over", state=state)
+    assert done.returncode == 2
+    assert b"must be one of call.dialing, " in done.stderr
+    assert run("webhook", "deliveries", "--tenant", "acme", "--event", "call.ended", state=state).returncode == 0
     since = ("--since", "2026-11-22T00:00:00Z")
     done = run("webhook", "replay", endpoint, "--tenant", "acme", *since, "--json", state=state)
     assert json.loads(done.stdout) == {"replayed": 0, "complete": True}
