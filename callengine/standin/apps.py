@@ -11,7 +11,7 @@ from typing import Final, TypeAlias
 
 from callengine.standin import callcenter, legs, recording, sipvars, sources
 from callengine.standin.bridging import bridge, transfer_to, uuid_bridge
-from callengine.standin.causes import REFUSALS, SIP_RESPONSES, parse_cause
+from callengine.standin.causes import SIP_RESPONSES, parse_cause
 from callengine.standin.channels import AppRun, Channel
 from callengine.standin.clock import TICK_S, Script
 from callengine.standin.expand import expand
@@ -302,11 +302,6 @@ def _export(switch: Switch, channel: Channel, data: str) -> Script:
         listed.append(f"_nolocal_{plain}" if exported != plain else plain)
         channel.set("export_vars", ",".join(listed))
     yield from ()
-
-
-def refusal_of(cause: str) -> int:
-    """What an unanswered incoming call is refused with."""
-    return REFUSALS.get(cause, 480)
 
 
 def _wait_a_tick(_switch: Switch, _channel: Channel, _data: str) -> Script:

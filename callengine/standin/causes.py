@@ -118,17 +118,6 @@ SIP_RESPONSES: Final[dict[int, tuple[str, str]]] = {
     604: ("Does Not Exist Anywhere", "NO_ROUTE_DESTINATION"),
 }
 
-#: What FreeSWITCH itself answers an unanswered incoming INVITE with when it ends with this cause.
-REFUSALS: Final[dict[str, int]] = {
-    "USER_BUSY": 486,
-    "CALL_REJECTED": 603,
-    "NO_ANSWER": 480,
-    "NO_USER_RESPONSE": 480,
-    "UNALLOCATED_NUMBER": 404,
-    "NO_ROUTE_DESTINATION": 404,
-    "ORIGINATOR_CANCEL": 487,
-}
-
 
 def q850(cause: str) -> int:
     """The figure of ``hangup_cause_q850``: every cause above 127 is folded into 16."""
