@@ -83,7 +83,7 @@ def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
     telling = Telling(notifier)
     metrics = Metrics()
     supervisor = Supervisor(on_crash=lambda name, error: metrics.crashed(name))
-    stop = _stop_event()
+    stop = _Stop()
     supervisor.spawn("status", telling.run)
     tracing = _tracing(settings, metrics)
     store = open_database(settings.database, settings.state.directory)
@@ -165,7 +165,7 @@ def run(settings: Settings, read: Callable[[], Settings] | None = None) -> int:
         gevent.wait([stop, supervisor.fatal], count=1)
     finally:
         notifier.stopping()
-        log.info("stopping")
+        log.info("stopping: %s", stop.by)
         until = time.monotonic() + _STOP_S
         engine.stop(_STOP_ENGINE_S)
         feed.close()
@@ -195,7 +195,7 @@ def serve_reads(settings: Settings, read: Callable[[], Settings] | None = None) 
     """The API's reads in a process of their own, until SIGTERM or SIGINT; it has no switch and writes nothing."""
     _prepare(settings)
     metrics = Metrics()
-    stop = _stop_event()
+    stop = _Stop()
     store = open_database(settings.database, settings.state.directory, migrate_schema=False)
     accounts = Accounts(store, store)
     reads = Reads(store)
@@ -234,6 +234,7 @@ def serve_reads(settings: Settings, read: Callable[[], Settings] | None = None) 
     try:
         gevent.wait([stop, supervisor.fatal], count=1)
     finally:
+        log.info("stopping: %s", stop.by)
         feed.close()
         server.stop(_STOP_SERVER_S)
         supervisor.stop(_STOP_REST_S)
@@ -324,12 +325,18 @@ def _server(services: Services, settings: Settings) -> ApiServer:
         raise ConfigurationError([f"http.host, http.port: cannot listen on {address}: {error.strerror}"]) from None
 
 
-def _stop_event() -> Event:
-    """Set by SIGTERM and SIGINT; the handlers do nothing else."""
-    stop = Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        gevent.signal_handler(number, stop.set)
-    return stop
+class _Stop(Event):
+    """Set by SIGTERM and SIGINT; the handlers do nothing else but to note which it was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.by = "a part of it gave up"
+        for number in (signal.SIGTERM, signal.SIGINT):
+            gevent.signal_handler(number, self._ask, number.name)
+
+    def _ask(self, by: str) -> None:
+        self.by = by
+        self.set()
 
 
 def _reload_on_hangup(reloader: Reloader, supervisor: Supervisor) -> None:

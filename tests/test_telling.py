@@ -83,6 +83,19 @@ def is_ready(message: str) -> bool:
     return "READY=1" in message.splitlines()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_the_log_says_what_stopped_it(tmp_path: Path, manager: Manager, number: signal.Signals) -> None:
+    with daemon(tmp_path, manager, free_port()) as made:
+        made.start(wait=False)
+        assert made.process is not None
+        until = time.monotonic() + 30
+        while "serving on" not in made.said() and time.monotonic() < until:
+            time.sleep(0.05)
+        made.process.send_signal(number)
+        assert made.process.wait(timeout=40) == 0
+        assert f'"stopping: {number.name}"' in made.said()
+
+
 def test_ready_once_the_book_was_compared_with_the_switch(tmp_path: Path, manager: Manager) -> None:
     port = free_port()
     with daemon(tmp_path, manager, port) as made:
