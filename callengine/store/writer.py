@@ -49,8 +49,9 @@ _SILENCE_S: Final = 5.0
 _GATHERED: Final = 0.4
 _GATHERED_BUSY: Final = 0.9
 _BUSY_ENTRIES: Final = 400
-# While single calls are waited for, what is under way must be over soon.
-_WANTED_ENTRIES: Final = 32
+# While single calls are waited for, what is under way must be over soon: so many, or a quarter of what waits.
+_WANTED_ENTRIES: Final = 16
+_WANTED_PART: Final = 4
 _WANTED_FOR_S: Final = 1.0
 _ABANDONED: Final = "another engine has the switch"
 
@@ -373,8 +374,10 @@ class Writer:
         # By itself, but not twice where others are due.
         self._alone = bool(keys) and not (due and self._alone)
         if not self._alone:
-            asked = self._clock() - self._wanted_s < _WANTED_FOR_S
-            keys.update(dict.fromkeys(islice(dirty, _WANTED_ENTRIES if asked else _MAX_ENTRIES)))
+            limit = _MAX_ENTRIES
+            if self._clock() - self._wanted_s < _WANTED_FOR_S:
+                limit = min(limit, max(_WANTED_ENTRIES, len(dirty) // _WANTED_PART))
+            keys.update(dict.fromkeys(islice(dirty, limit)))
         entries = [dirty.pop(key) for key in keys]
         upto = next(iter(dirty.values())).number - 1 if dirty else self._number
         jobs: list[Job] = []
