@@ -10,6 +10,7 @@ import socket as sockets
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -165,7 +166,9 @@ def running(folder: Path) -> Iterator[House]:
     signals: dict[int, Callable[[], object]] = {}
     options = Options(seed=7, time_scale=20.0, reorder=0.0, sessions_per_second=100_000, recordings=folder)
     with pytest.MonkeyPatch.context() as patch, StandIn(options) as standin:
-        patch.setattr(gevent, "signal_handler", signals.__setitem__)
+        patch.setattr(
+            gevent, "signal_handler", lambda number, do, *given: signals.update({number: partial(do, *given)})
+        )
         house = House(standin, folder)
         main = gevent.spawn(daemon.run, house.settings)
         try:
