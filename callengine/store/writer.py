@@ -50,7 +50,7 @@ _GATHERED: Final = 0.4
 _GATHERED_BUSY: Final = 0.9
 _BUSY_ENTRIES: Final = 400
 # While single calls are waited for, what is under way must be over soon: so many, or a quarter of what waits.
-_WANTED_ENTRIES: Final = 16
+_WANTED_ENTRIES: Final = 32
 _WANTED_PART: Final = 4
 _WANTED_FOR_S: Final = 1.0
 _ABANDONED: Final = "another engine has the switch"
