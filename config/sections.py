@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
@@ -34,6 +34,9 @@ from callengine.config.fields import (
 )
 
 
+_BackingOff = TypeVar("_BackingOff", "Esl", "Ai")
+
+
 def is_loopback(host: str) -> bool:
     """Whether ``host`` (a name or an address) is this machine and no other."""
     if host == "localhost":
@@ -42,6 +45,13 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _ordered(section: _BackingOff) -> _BackingOff:
+    """A section whose pauses grow, unless the shortest is longer than the longest."""
+    if section.backoff_min_s > section.backoff_max_s:
+        raise ValueError("backoff_min_s must not be greater than backoff_max_s")
+    return section
 
 
 class Esl(Section):
@@ -66,11 +76,7 @@ class Esl(Section):
     )
     intake_max_bytes: Count = Field(1 << 30, description="The same bound in bytes.")
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.backoff_min_s > self.backoff_max_s:
-            raise ValueError("backoff_min_s must not be greater than backoff_max_s")
-        return self
+    _ordered = model_validator(mode="after")(_ordered)
 
     @property
     def address(self) -> str:
@@ -299,11 +305,7 @@ class Ai(Section):
             raise ValueError("ai.enabled needs ai.api_key: set it, or give it as the credential ai.api_key")
         return self
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.backoff_min_s > self.backoff_max_s:
-            raise ValueError("backoff_min_s must not be greater than backoff_max_s")
-        return self
+    _ordered = model_validator(mode="after")(_ordered)
 
 
 class Webhooks(Section):

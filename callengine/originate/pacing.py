@@ -136,11 +136,6 @@ class Pacer(Generic[P]):
         """Slots that are taken."""
         return len(self._holders)
 
-    def taken_of(self, gateway: str) -> int:
-        """Slots that are taken at that gateway."""
-        line = self._lines.get(gateway)
-        return line.taken if line else 0
-
     def __contains__(self, call_id: str) -> bool:
         return call_id in self._in_line
 

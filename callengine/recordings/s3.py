@@ -139,15 +139,6 @@ class Bucket:
         with _Own(descriptor) as own:
             self._do("download", _timeout_s(size), lambda client: own.lend("download", lambda lent: get(client, lent)))
 
-    def read_range(self, key: str, offset: int, length: int) -> bytes:
-        """``length`` bytes of the object from ``offset`` on, fewer where it ends."""
-
-        def work(client: Any) -> bytes:
-            wanted = f"bytes={offset}-{offset + length - 1}"
-            return b"".join(_pieces(client.get_object(**self._named(key), Range=wanted)["Body"]))
-
-        return self._do("reading", _timeout_s(length), work)
-
     def delete(self, key: str) -> None:
         """Deletes the object; one that is not there is deleted already."""
         self._do("deleting", CHECK_TIMEOUT_S, lambda client: client.delete_object(**self._named(key)))

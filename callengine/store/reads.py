@@ -60,7 +60,6 @@ class Reads:
         )
         # The empty text keeps SQLite off the index of (node, fs_uuid), which leads through all calls there ever were.
         self._live = store.sql(f"SELECT id{cast}, state FROM call WHERE live AND node || '' = ?")
-        self._by_channel = store.sql("SELECT state FROM call WHERE node = ? AND fs_uuid = ?")
 
     @property
     def data_as_of(self) -> int | None:
@@ -197,11 +196,6 @@ class Reads:
         for call_id, error in unreadable:
             log.error("call %s cannot be restored: %s", call_id, error)
         return calls
-
-    def call_of_channel(self, node: str, fs_uuid: str) -> Call | None:
-        """The call whose own channel that is, also one that is long over."""
-        row = self._store.run(lambda db: sql.query(db, self._by_channel, (node, fs_uuid)).fetchone(), self._timeout_s)
-        return None if row is None else rows.decode_state(row[0])
 
     def calls_of_channels(self, node: str, fs_uuids: Collection[str]) -> list[Call]:
         """The calls whose own channels are among these, also those that are long over. One that cannot be read is not

@@ -185,11 +185,6 @@ class Guard:
         # Apart from those that deliver: whoever registers endpoints must hold up nobody's deliveries.
         self._lookups_of_new = Lookups(resolve, _RESOLVERS_OF_NEW, 1)
 
-    @property
-    def looking_up(self) -> int:
-        """How many names are being looked up, of the 32 that may be at once for deliveries."""
-        return self._lookups.under_way
-
     def addresses(self, target: Target, tenant_id: str = "") -> list[Address]:
         """The addresses to connect to, in the order to try them: all of them may be called.
 

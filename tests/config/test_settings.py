@@ -161,6 +161,7 @@ def test_secrets_are_in_no_error(tmp_path: Path, text: str) -> None:
         ("[esl]\ncommand_timeout_s = inf", "esl.command_timeout_s: must be"),
         ("[esl]\ncommand_timeout_s = nan", "esl.command_timeout_s: must be"),
         ("[esl]\nbackoff_min_s = 60", "esl: backoff_min_s must not be greater than backoff_max_s"),
+        ("[ai]\nbackoff_min_s = 22000", "ai: backoff_min_s must not be greater than backoff_max_s"),
         ("[originate]\ndestination_pattern = '('", "originate.destination_pattern: is no regular expression"),
         ("[originate.gateways.'a b']", "originate.gateways.a b: must be a name of 1 to 64"),
         ("[originate.gateways.a]\ndial_string = 'sofia/gateway/a/'", "must contain {destination}"),

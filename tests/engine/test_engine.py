@@ -75,8 +75,7 @@ def test_a_uuid_that_lives_again_is_one_row_of_the_daemon(rig: Rig) -> None:
     for now in (5, 200, 201):
         rig.tick(now)
     rig.writer.flush(5)
-    first = rig.reads.call_of_channel("sw1", "A")
-    assert first is not None
+    (first,) = rig.reads.calls_of_channels("sw1", ["A"])
     assert rig.engine.book.call_of("A") is None
     tracker.apply(two.created(), 300.0)
     rig.writer.flush(5)
@@ -84,8 +83,7 @@ def test_a_uuid_that_lives_again_is_one_row_of_the_daemon(rig: Rig) -> None:
     rig.tick(300)
     rig.writer.flush(5)
     assert rig.writer.refused == 0
-    last = rig.reads.call_of_channel("sw1", "A")
-    assert last is not None
+    (last,) = rig.reads.calls_of_channels("sw1", ["A"])
     assert (last.id, last.over, last.own.first_created_us) == (first.id, False, us(1))
 
 

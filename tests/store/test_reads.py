@@ -182,13 +182,6 @@ def test_a_state_that_cannot_be_read_does_not_stop_the_others(writer: Writer, re
     assert reads.live_calls("sw1") == [calls[1]]
 
 
-def test_a_call_is_found_by_its_channel(writer: Writer, reads: Reads) -> None:
-    over = ended(a_call())
-    put(writer, [over])
-    assert reads.call_of_channel("sw1", over.fs_uuid) == over
-    assert reads.call_of_channel("sw2", over.fs_uuid) is None
-
-
 def test_campaigns_and_leads_are_paged(writer: Writer, reads: Reads) -> None:
     clock = iter(range(100, 200))
     edits = Edits(writer, reads, now_us=lambda: next(clock))
