@@ -36,12 +36,16 @@ def readiness(engine: Engine, writer: Writer, followup: FollowUp, retries: Retri
 
 def behind(engine: Engine, writer: Writer, followup: FollowUp, retries: Retries) -> Mapping[str, str]:
     """What waits, and for how long (seconds). What does not run here is left out."""
+    webhooks = followup.deliverer.census
     found = {
         "rows_oldest_s": _seconds(writer.oldest_age_s),
         "events_oldest_s": _seconds(engine.intake.oldest_age_s),
         "calls_queued": str(engine.originator.queued),
-        "webhooks_waiting": str(followup.deliverer.census.pending),
-        "webhooks_dead": str(followup.deliverer.census.dead),
+        "webhooks_waiting": str(webhooks.pending),
+        "webhooks_oldest_s": _seconds(followup.deliverer.oldest_s),
+        "webhooks_dead": str(webhooks.dead),
+        "endpoints_paused": str(webhooks.paused),
+        "endpoints_disabled": str(webhooks.disabled),
         "set_aside": str(retries.set_aside),
     }
     if followup.keeper is not None:

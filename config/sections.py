@@ -33,7 +33,6 @@ from callengine.config.fields import (
     key_prefix,
 )
 
-
 _BackingOff = TypeVar("_BackingOff", "Esl", "Ai")
 
 

@@ -77,9 +77,16 @@ const ROWS = [
   {
     part: "webhooks_waiting",
     title: "Webhooks waiting",
-    says: count("delivery", "deliveries"),
-    bad: (parts) => Number(parts.webhooks_waiting) > 1000,
+    says: withAge(count("delivery", "deliveries"), "webhooks_waiting", "webhooks_oldest_s"),
+    bad: (parts) => Number(parts.webhooks_oldest_s ?? 0) > 60 || Number(parts.webhooks_waiting) > 1000,
     means: "Counted every 30 s; receivers that are down have theirs waiting here",
+  },
+  {
+    part: "endpoints_paused",
+    title: "Webhook endpoints",
+    says: (parts) => `${parts.endpoints_paused} failing, ${parts.endpoints_disabled} disabled by us`,
+    bad: (parts) => parts.endpoints_paused !== "0" || parts.endpoints_disabled !== "0",
+    means: "callengine webhook list names them; one that answered 410 Gone was disabled",
   },
   {
     part: "webhooks_dead",
@@ -122,7 +129,7 @@ const ROWS = [
     means: "Pages like this one, and programs, that read events as they come",
   },
 ];
-const SHOWN = new Set([...ROWS.map((one) => one.part), "spool_bytes"]);
+const SHOWN = new Set([...ROWS.map((one) => one.part), "endpoints_disabled", "spool_bytes"]);
 
 /** Of a process that has no switch to be connected to that is not said. */
 function isCut(parts) {
@@ -183,15 +190,19 @@ export class HealthView {
       .filter((name) => !SHOWN.has(name) && !name.endsWith("_oldest_s"))
       .map((name) => ({ part: name, title: name.replaceAll("_", " "), says: () => parts[name], means: "" }));
     this.engine.show([...known, ...others]);
+    const unwell = known.filter((one) => one.bad?.(parts)).map((one) => one.title);
+    const well = ready && unwell.length === 0;
     const words = unreachable
       ? "callengine cannot be reached."
       : ready === null
         ? "Asking…"
         : ready
-          ? "All is well: the switch is connected and the database takes what is written."
+          ? well
+            ? "All is well: the switch is connected and the database takes what is written."
+            : `Ready, but not all is well: ${unwell.join(", ")}.`
           : "Not ready.";
     setText(this.verdict, words);
-    this.verdict.dataset.light = unreachable || ready === false ? "bad" : ready ? "good" : "wait";
+    this.verdict.dataset.light = ready === null && !unreachable ? "wait" : well && !unreachable ? "good" : "bad";
     this.#showPage();
   }
 

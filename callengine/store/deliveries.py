@@ -63,6 +63,10 @@ _HEALTH: Final = (
     "UPDATE endpoint SET failures = ?, failing_since_us = ?, retry_us = ?, enabled = ?, disabled_reason = ?"
     " WHERE id = ? AND url = ? AND enabled"
 )
+_UNWELL: Final = (
+    "SELECT count(CASE WHEN enabled AND retry_us > 0 THEN 1 END), count(CASE WHEN disabled_reason IS NOT NULL THEN 1"
+    " END) FROM endpoint"
+)
 _FORWARD: Final = (
     "UPDATE delivery /*delivery_due*/ SET next_us = ? WHERE endpoint_id = ? AND status = 'pending' AND next_us > ?"
 )
@@ -141,11 +145,17 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Census(msgspec.Struct, frozen=True, kw_only=True):
-    """How much there is, counted up to 100,000 of each kind. ``oldest_us``: when the first that waits was made."""
+    """How much there is, counted up to 100,000 of each kind.
+
+    ``oldest_us``: when the first was made that waits for an enabled endpoint. ``paused`` and ``disabled`` count the
+    endpoints that fail as a whole, and those that we disabled ourselves.
+    """
 
     pending: int = 0
     dead: int = 0
     oldest_us: int | None = None
+    paused: int = 0
+    disabled: int = 0
 
 
 class Deliveries:
@@ -196,7 +206,7 @@ class Deliveries:
         )
 
     def census(self) -> Census:
-        """How much waits, and how much is dead."""
+        """How much waits, how much is dead, and how many endpoints are not well."""
 
         def read(db: peewee.Database) -> Census:
             def count(status: str, index: str) -> int:
@@ -210,8 +220,13 @@ class Deliveries:
             made = f"SELECT o.created_us FROM delivery AS o WHERE o.endpoint_id = e.id AND o.event_position = ({first})"
             text = f"SELECT min(f.us) FROM (SELECT ({made}) AS us FROM endpoint AS e WHERE e.enabled) AS f"
             oldest_us = sql.run(db, text).fetchone()[0]
+            paused, disabled = sql.run(db, _UNWELL).fetchone()
             return Census(
-                pending=count("pending", "delivery_waiting"), dead=count("dead", "delivery_dead"), oldest_us=oldest_us
+                pending=count("pending", "delivery_waiting"),
+                dead=count("dead", "delivery_dead"),
+                oldest_us=oldest_us,
+                paused=paused,
+                disabled=disabled,
             )
 
         return self._store.run(read, self._timeout_s)

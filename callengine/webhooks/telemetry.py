@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from prometheus_client import Counter, Histogram
 
 from callengine.metrics import Metrics
-from callengine.store.clock import clock_us
 from callengine.webhooks.sender import Reply
 from callengine.webhooks.worker import Deliverer
 
@@ -40,12 +37,8 @@ class Telemetry:
         if result != "postponed":
             self._seconds.observe(reply.duration_s)
 
-    def watch(self, deliverer: Deliverer, now_us: Callable[[], int] = clock_us) -> None:
+    def watch(self, deliverer: Deliverer) -> None:
         """Adds what is read off the deliverer when the metrics are scraped."""
-
-        def oldest_s() -> float:
-            oldest_us = deliverer.census.oldest_us
-            return 0.0 if oldest_us is None else max(now_us() - oldest_us, 0) / 1_000_000
 
         gauge = self._metrics.gauge
         counted = "as counted every 30 s by the process that delivers, up to 100,000."
@@ -54,7 +47,7 @@ class Telemetry:
         gauge(
             "callengine_webhook_oldest_seconds",
             "How long the oldest delivery to an enabled endpoint has waited, as looked at every 30 s.",
-            oldest_s,
+            lambda: deliverer.oldest_s,
         )
         gauge(
             "callengine_webhook_endpoints_at_work",

@@ -105,7 +105,7 @@ class Deliverer:
         self._stopping = False
         self._stopped = Event()
         self.census = Census()
-        """How much waited and how much was dead, a short while ago."""
+        """How much waited and how much was dead, a short while ago; empty where another engine delivers."""
 
     # -- life --------------------------------------------------------------------------------------------------------
 
@@ -117,6 +117,12 @@ class Deliverer:
     def holds(self) -> bool:
         """Whether this is the one that delivers."""
         return self._held_until_s is not None and self._monotonic() < self._held_until_s
+
+    @property
+    def oldest_s(self) -> float:
+        """How long the first of what waits for an enabled endpoint has waited, by the census; 0: nothing waits."""
+        oldest_us = self.census.oldest_us
+        return 0.0 if oldest_us is None else max(self._now_us() - oldest_us, 0) / 1_000_000
 
     @property
     def at_work(self) -> int:
@@ -139,6 +145,8 @@ class Deliverer:
                         self._count()
                         census_at = now_s + _CENSUS_S
                     self._look_safely()
+                else:
+                    self.census, census_at = Census(), 0.0
                 self._wait()
         finally:
             for courier in list(self._couriers.values()):

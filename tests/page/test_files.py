@@ -24,7 +24,7 @@ MARKUP = re.compile(
     r"|\beval\b|new Function|setAttribute\(\"(style|on)|javascript:|localStorage|document\.cookie"
 )
 MAX_LINES = 400
-MAX_BYTES = 120_000
+MAX_BYTES = 122_000
 
 
 @pytest.fixture(scope="module")

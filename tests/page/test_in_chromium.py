@@ -290,6 +290,34 @@ def test_health_has_words_for_all_that_the_engine_tells(house: House, signed_in:
     assert not any(part.replace("_", " ") in titles for part in parts)  # those would be shown without words
 
 
+def test_health_shows_webhooks_that_are_overdue_and_endpoints_that_fail(signed_in: Page) -> None:
+    told = {"webhooks_waiting": "268", "webhooks_oldest_s": "600", "endpoints_paused": "1", "endpoints_disabled": "2"}
+    signed_in.js(f"window.told = {json.dumps(told)}")
+    signed_in.js(
+        """{ const asked = window.fetch;
+        window.fetch = async (url, more) => {
+          const answer = await asked(url, more);
+          if (!String(url).includes("readyz")) return answer;
+          const read = await answer.json();
+          Object.assign(read.parts, told);
+          return new Response(JSON.stringify(read), { status: answer.status, headers: answer.headers });
+        }; }"""
+    )
+    go(signed_in, "#/health")
+    row = "[...document.querySelectorAll('.health tbody tr')].find((r) => r.textContent.startsWith('{}'))"
+    for title, words in (
+        ("Webhooks waiting", "268 deliveries, the oldest for 10 min"),
+        ("Webhook endpoints", "1 failing, 2 disabled by us"),
+    ):
+        found = row.format(title)
+        signed_in.until(f"{found}?.textContent.includes({json.dumps(words)})")
+        assert signed_in.js(f"{found}.querySelector('[data-light=bad]') !== null"), title
+    verdict = signed_in.js("document.querySelector('.verdict').textContent")
+    assert verdict.startswith("Ready, but not all is well: ")
+    assert "Webhooks waiting, Webhook endpoints" in verdict
+    assert signed_in.js("document.querySelector('.verdict').dataset.light") == "bad"
+
+
 def test_unknown_calls_and_views_are_said(signed_in: Page) -> None:
     go(signed_in, "#/calls/0199a2b4-0000-7000-8000-000000000000")
     signed_in.until("document.querySelector('.fault')?.textContent.includes('no such call')")

@@ -441,6 +441,43 @@ def test_the_census(house: House) -> None:
     assert deliverer._storage.deliveries.census().pending == 0
 
 
+def test_the_census_tells_of_endpoints_that_are_not_well(house: House) -> None:
+    answers = {"https://down.test/": DOWN, "https://gone.test/": Reply(duration_s=0.001, status=410, error="gone")}
+    house.receivers.answers = lambda url, got: answers.get(url, OK)
+    well, down, gone = (house.endpoint(url) for url in ("https://well.test/", *answers))
+    house.tell(events=(EventName.DIALING,))
+    deliverer = house.deliverer()
+    assert deliverer.oldest_s == 0
+    deliverer.step(30)
+    house.clock.pass_s(600)
+    deliverer._count()
+    census = deliverer.census
+    assert (census.pending, census.paused, census.disabled) == (2, 1, 1)
+    assert deliverer.oldest_s == pytest.approx(600, abs=1)
+    house.service.update(TENANT, gone.id, {"enabled": False})  # as its tenant wants it: nobody has to look
+    house.service.update(TENANT, down.id, {"url": well.url})
+    deliverer._count()
+    assert (deliverer.census.paused, deliverer.census.disabled) == (0, 0)
+
+
+def test_who_no_longer_delivers_has_counted_nothing(house: House) -> None:
+    house.endpoint()
+    house.receivers.answers = lambda url, got: DOWN
+    house.tell()
+    deliverer = house.deliverer()
+    working = gevent.spawn(deliverer.run)
+    with gevent.Timeout(10):
+        while not deliverer.census.pending:
+            gevent.sleep(0.02)
+        house.clock.pass_s(60)  # its lease is over
+        house.takes_over(house.deliverer())
+        while deliverer.census.pending:
+            gevent.sleep(0.02)
+    assert deliverer.oldest_s == 0
+    deliverer.stop(5)
+    working.join(5)
+
+
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
 def test_a_redirect_is_a_failed_attempt(status: int) -> None:
     health = schedule.Health(0, None, 0)
