@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import gc
 import logging
@@ -26,7 +27,7 @@ from callengine.cdr.service import Cdrs
 from callengine.config.settings import Settings
 from callengine.disks import Disks
 from callengine.engine import Engine, Storage
-from callengine.errors import ConfigurationError, StoreError
+from callengine.errors import AddressUnavailable, ConfigurationError, StoreError
 from callengine.followup import Archive, FollowUp
 from callengine.health import readiness
 from callengine.logs import set_up_logging, withhold
@@ -322,6 +323,8 @@ def _server(services: Services, settings: Settings) -> ApiServer:
         return ApiServer(create_app(services), settings.http)
     except OSError as error:
         address = f"{settings.http.host}:{settings.http.port}"
+        if error.errno in {errno.EADDRINUSE, errno.EADDRNOTAVAIL}:
+            raise AddressUnavailable(address, error.strerror or str(error)) from None
         raise ConfigurationError([f"http.host, http.port: cannot listen on {address}: {error.strerror}"]) from None
 
 

@@ -37,6 +37,7 @@ def test_the_unit() -> None:
     assert int(directive("TimeoutStartSec")) > _PUT_OFF_S
     assert directive("LoadCredential").startswith(f"{CREDENTIALS_PREFIX.removesuffix('_')}:/")
     assert set(map(int, directive("RestartPreventExitStatus").split())) == {USAGE, CONFIGURATION}
+    assert directive("Restart") == "on-failure"
 
 
 def test_every_secret_is_named_where_the_folder_is_explained() -> None:

@@ -16,8 +16,8 @@ def register(commands: Commands) -> None:
         "the daemon: track and place calls, serve them over HTTP",
         "Connects to FreeSWITCH's event socket, keeps every call in the database, and serves the API and the "
         "metrics. Runs until SIGTERM or Ctrl-C; the database is migrated first where that is needed. SIGHUP reads the "
-        "settings again. Exits with 0 when it was told to stop, 70 when a part of it cannot go on (start it again), "
-        "78 when the settings are wrong.",
+        "settings again. Exits with 0 when it was told to stop, 4 when the database cannot be reached or the port is "
+        "taken, 70 when a part of it cannot go on (start it again after both), 78 when the settings are wrong.",
         [
             "callengine run",
             "callengine run --config ./callengine.toml",

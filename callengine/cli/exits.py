@@ -20,7 +20,7 @@ exit codes:
   1    not done: refused, or part of it failed
   2    wrong usage
   3    there is no such call, tenant, key, …
-  4    the database, the daemon or the switch cannot be reached, now
+  4    the database, the daemon or the switch cannot be reached, or the port cannot be had, now
   5    doctor: nothing fails, something is doubtful
   70   the daemon gave up over a fault of its own
   78   the settings cannot be used

@@ -40,6 +40,7 @@ from callengine.cli.exits import (
 )
 from callengine.cli.parser import Commands, Parser
 from callengine.errors import (
+    AddressUnavailable,
     CallengineError,
     ConfigurationError,
     EslError,
@@ -132,7 +133,7 @@ def _run(args: argparse.Namespace) -> int:
         return _complain(CONFIGURATION, *error.problems)
     except NoSuchThing as error:
         return _complain(NOT_FOUND, str(error))
-    except (StoreUnavailable, SwitchUnavailable, EslError) as error:
+    except (AddressUnavailable, StoreUnavailable, SwitchUnavailable, EslError) as error:
         return _complain(UNAVAILABLE, str(error))
     except CallengineError as error:
         return _complain(FAILED, str(error))

@@ -18,6 +18,7 @@
     │   ├── StoreUnavailable       it does not answer, or is locked
     │   ├── SchemaTooNew           it was migrated by a newer callengine
     │   └── LeaseHeld              another engine holds this switch
+    ├── AddressUnavailable         the port for HTTP is taken, or the address is not this machine's, now
     ├── RecordingError             the file of a recording
     │   ├── RecordingOutside       its path leads into none of ``recordings.directories``
     │   ├── RecordingMissing       there is no such file
@@ -65,6 +66,7 @@ from callengine.errors.base import (
     ConfigurationError,
 )
 from callengine.errors.parts import (
+    AddressUnavailable,
     BucketError,
     CommandError,
     CommandRefused,
@@ -120,6 +122,7 @@ from callengine.errors.requests import (
 )
 
 __all__ = [
+    "AddressUnavailable",
     "AlreadyExists",
     "BucketError",
     "CallOver",

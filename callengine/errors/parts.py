@@ -117,6 +117,20 @@ class LeaseHeld(StoreError):
         super().__init__(f"the switch {node!r} is held by another engine ({holder}); waiting until it lets go")
 
 
+# -- HTTP ---------------------------------------------------------------------------------------------------------
+
+
+class AddressUnavailable(CallengineError):
+    """``address`` (``host:port``) cannot be listened on now: it may be free, or this machine's, a moment later."""
+
+    def __init__(self, address: str, reason: str) -> None:
+        self.address = address
+        super().__init__(
+            f"http.host, http.port: cannot listen on {address}: {reason};"
+            f" see who does: ss -ltnp 'sport = :{address.rpartition(':')[2]}'"
+        )
+
+
 # -- recordings ---------------------------------------------------------------------------------------------------
 
 

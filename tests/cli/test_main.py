@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from callengine import __version__
+from callengine.cli.exits import CONFIGURATION, UNAVAILABLE
 from callengine.cli.main import build_parser
 from callengine.cli.parser import Parser
 from tests.cli.commands import ROOT, environment, lines, run
@@ -114,6 +116,26 @@ def test_wrong_usage_is_one_line(arguments: list[str], word: str, tmp_path: Path
     assert line.startswith("callengine")
     assert word in line
     assert "--help" in line
+
+
+def test_a_taken_port_is_no_fault_of_the_settings(tmp_path: Path) -> None:
+    """It may be free a moment later: of this exit code systemd starts the daemon again."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        for command in ("run", "api"):  # the first makes the database of the second
+            done = run(command, state=tmp_path, CALLENGINE_HTTP__PORT=port)
+            told = lines(done.stderr)[-1]
+            assert done.returncode == UNAVAILABLE, told
+            assert f"127.0.0.1:{port}: Address already in use" in told
+            assert f"ss -ltnp 'sport = :{port}'" in told
+
+
+def test_an_address_that_may_not_be_had_is_one_of_the_settings(tmp_path: Path) -> None:
+    done = run("run", state=tmp_path, CALLENGINE_HTTP__HOST="::1%no-such")
+    assert done.returncode == CONFIGURATION
+    assert "::1%no-such" in lines(done.stderr)[-1]
 
 
 @pytest.mark.parametrize("arguments", [[], ["tenant"], ["call"]])
