@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from callengine.config.settings import Settings
     from callengine.store.database import Store
 
+_READ_S = 10.0
+_NAMED = 20
+
 
 def register(commands: Commands) -> None:
     """Declares it."""
@@ -50,7 +53,7 @@ def register(commands: Commands) -> None:
     parser.add_argument(
         "--node",
         metavar="NAME",
-        help="the switch as calls name it (default: switch.name, else the switchname in the records)",
+        help="the switch, by a name that calls have (default: switch.name, else the switchname in the records)",
     )
     config_option(parser)
     json_option(parser)
@@ -62,6 +65,8 @@ def _run(args: argparse.Namespace) -> int:
     if not folders:
         args.parser.error("name a folder with --cdr: cdr.directories is empty")
     with existing(settings) as store:
+        if args.node:
+            _check_node(args, store)
         found = _audit(args, settings, store, folders)
     if args.json:
         print_json(_shown(found))
@@ -72,6 +77,17 @@ def _run(args: argparse.Namespace) -> int:
         f" {found.extra_count} extra, {found.different_count} different, {len(found.unreadable)} records unreadable"
     )
     return OK if found.clean else FAILED
+
+
+def _check_node(args: argparse.Namespace, store: Store) -> None:
+    """A name that no call has is a mistake: else every record would be told as missing."""
+    from callengine.store.cdrs import nodes
+
+    there = store.run(nodes, _READ_S)
+    if args.node not in there:
+        more = f" and {len(there) - _NAMED} more" if len(there) > _NAMED else ""
+        known = f"there are: {', '.join(there[:_NAMED])}{more}" if there else "there are no calls"
+        args.parser.error(f"argument --node: no call has the node {args.node!r}; {known}")
 
 
 def _audit(args: argparse.Namespace, settings: Settings, store: Store, folders: Sequence[Path]) -> Audited:

@@ -77,6 +77,16 @@ def ended_channels(
     return [(text_of(call_id), fs_uuid) for call_id, fs_uuid in found]
 
 
+def nodes(db: peewee.Database) -> list[str]:
+    """The switches that calls name, sorted. Each is one step along an index, however many calls there are."""
+    text = (
+        "WITH RECURSIVE step(node) AS (SELECT min(node) FROM call UNION ALL"
+        " SELECT (SELECT min(c.node) FROM call AS c WHERE c.node > step.node) FROM step WHERE step.node IS NOT NULL)"
+        " SELECT node FROM step WHERE node IS NOT NULL ORDER BY node"
+    )
+    return [name for (name,) in sql.run(db, text).fetchall()]
+
+
 def _id_at(ms: int) -> str:
     """The least UUID of version 7 at that millisecond."""
     value = min(max(ms, 0), _MAX_MS) << 80

@@ -83,7 +83,16 @@ def test_the_time_and_the_switch_can_be_named(run: Run, house: House) -> None:
     assert run(*folder)[0] == FAILED
     assert run(*folder, "--until", "2026-11-23")[0] == OK
     assert run(*folder, "--since", "2026-11-23T00:00Z")[1].startswith("missing")
-    assert run(*folder, "--until", "2026-11-23", "--node", "other")[0] == FAILED
+    assert run(*folder, "--until", "2026-11-23", "--node", "fs1")[0] == OK
+
+
+def test_a_node_that_no_call_has_is_a_mistake(run: Run, house: House, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run("--cdr", str(house.folder), "--node", "other")
+    assert ended.value.code == USAGE
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert "no call has the node 'other'; there are: fs1 (see" in told.err
 
 
 def test_the_folders_of_the_settings(run: Run, house: House, monkeypatch: pytest.MonkeyPatch) -> None:

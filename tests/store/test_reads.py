@@ -15,7 +15,7 @@ from callengine.calls.call import Call, Recording
 from callengine.calls.facts import Source
 from callengine.calls.record import CallRecord, record_of
 from callengine.errors import StoreUnavailable
-from callengine.store import sql
+from callengine.store import cdrs, sql
 from callengine.store.database import Store
 from callengine.store.edits import Edits
 from callengine.store.reads import Reads
@@ -180,6 +180,12 @@ def test_a_state_that_cannot_be_read_does_not_stop_the_others(writer: Writer, re
 
     writer.execute(spoil, 5)
     assert reads.live_calls("sw1") == [calls[1]]
+
+
+def test_the_nodes_that_calls_name_are_found_by_steps(writer: Writer, reads: Reads, store: Store) -> None:
+    assert store.run(cdrs.nodes, 5) == []
+    put(writer, [a_call(T0 + n, node=node) for n, node in enumerate(("sw2", "sw1", "sw2", "é", "sw1"))])
+    assert sorted(store.run(cdrs.nodes, 5)) == ["sw1", "sw2", "é"]
 
 
 def test_campaigns_and_leads_are_paged(writer: Writer, reads: Reads) -> None:
