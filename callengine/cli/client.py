@@ -44,8 +44,13 @@ def _reason(status: int, problem: Any) -> str:
     detail = said.get("detail") or said.get("title") or "no reason given"
     errors = said.get("errors")
     if isinstance(errors, list):
-        detail = "; ".join([str(detail), *(_error_line(error) for error in errors)])
+        detail = "; ".join([str(detail), *(_error_line(error) for error in errors if not _is_said(error, detail))])
     return f"{status} {words}: {detail}"
+
+
+def _is_said(error: Any, detail: object) -> bool:
+    """Whether the one fault there is stands in ``detail`` in the same words."""
+    return isinstance(error, dict) and bool(error.get("msg")) and str(error["msg"]) in str(detail)
 
 
 def _error_line(error: Any) -> str:

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from callengine.calls.facts import CallQueued
 from callengine.calls.ids import usable_id
-from callengine.config.originate import Agents, Gateway
+from callengine.config.originate import Agents, Gateway, is_forbidden_variable
 from callengine.config.settings import Settings
 from callengine.errors import MalformedInput, NotAllowed
 from callengine.esl import commands
@@ -209,9 +209,11 @@ class Planner:
         if len(variables) > MAX_VARIABLES:
             raise MalformedInput("variables", f"must not be more than {MAX_VARIABLES}")
         for name, value in variables.items():
-            if not self._may_set(name):
-                field = f"variables.{name}" if commands.is_variable(name) else "variables"
-                raise NotAllowed(field)
+            field = f"variables.{name}" if commands.is_variable(name) else "variables"
+            if self._is_ours(name):
+                raise NotAllowed(field, "is none that a request may set")
+            if not self._set.allows_variable(name):
+                raise _beyond(field, "variables")
             asked[name] = commands.check_value(f"variables.{name}", value)
         if len({name.lower() for name in asked}) < len(asked):
             raise MalformedInput("variables", "name one variable twice: FreeSWITCH does not tell upper case from lower")
@@ -226,14 +228,11 @@ class Planner:
             asked["origination_caller_id_name"] = caller_name
         return asked
 
-    def _may_set(self, name: str) -> bool:
+    def _is_ours(self, name: str) -> bool:
+        """Whether no request may set it, whatever the configuration opens."""
         lowered = name.lower()
-        return (
-            self._set.allows_variable(name)
-            and not lowered.startswith(_OURS)
-            and lowered not in _OURS_EXACTLY
-            and lowered not in self._naming
-        )
+        ours = lowered.startswith(_OURS) or lowered in _OURS_EXACTLY or lowered in self._naming
+        return ours or is_forbidden_variable(name)
 
     # -- parts ----------------------------------------------------------------------------------------------------
 
@@ -244,13 +243,13 @@ class Planner:
                 raise NotAllowed("gateway", "must be named: the configuration has none, or several")
             name = next(iter(gateways))
         if name not in gateways:
-            raise NotAllowed("gateway")
+            raise _beyond("gateway", "gateways")
         return name, gateways[name]
 
     def dialled(self, field: str, number: str) -> str:
         """A destination that the configuration allows."""
         if not self._set.destination_pattern.fullmatch(number):
-            raise NotAllowed(field)
+            raise _beyond(field, "destination_pattern")
         return commands.check_dialled(field, number)
 
     def _caller_id(self, gateway: Gateway, request: Mapping[str, Any]) -> tuple[str | None, str | None]:
@@ -258,7 +257,7 @@ class Planner:
         if number is None:
             number = gateway.caller_id_number or None
         elif not gateway.caller_id_pattern.fullmatch(number):
-            raise NotAllowed("caller_id_number")
+            raise _beyond("caller_id_number", "gateways.NAME.caller_id_pattern")
         if number is not None:
             commands.check_number("caller_id_number", number)
         name = request.get("caller_id_name")
@@ -268,10 +267,10 @@ class Planner:
         """The agent that a target names."""
         template: Agents | None = self._set.agents.get(target["agents"])
         if template is None:
-            raise NotAllowed(f"{field}.agents")
+            raise _beyond(f"{field}.agents", "agents")
         agent_id = target["agent_id"]
         if not template.agent_pattern.fullmatch(agent_id):
-            raise NotAllowed(f"{field}.agent_id")
+            raise _beyond(f"{field}.agent_id", "agents.NAME.agent_pattern")
         commands.check_dialled(f"{field}.agent_id", agent_id)
         return AgentTarget(template.dial_string.format(agent=agent_id), agent_id)
 
@@ -279,7 +278,7 @@ class Planner:
         """The extension that a target names, in the one context that is configured."""
         number = target["extension"]
         if not self._set.extension_pattern.fullmatch(number):
-            raise NotAllowed(field)
+            raise _beyond(field, "extension_pattern")
         return Extension(commands.check_dialled(field, number), self._set.extension_context)
 
     def application(self, field: str, target: Mapping[str, Any]) -> Application:
@@ -290,12 +289,12 @@ class Planner:
             case "queue":
                 queue = next((name for name in self._set.queues if name == target["queue"]), None)
                 if queue is None:
-                    raise NotAllowed(f"{field}.queue")
+                    raise _beyond(f"{field}.queue", "queues")
                 return Application(QUEUE_APPLICATION, queue)
             case "application":
                 configured = self._set.applications.get(target["application"])
                 if configured is None:
-                    raise NotAllowed(f"{field}.application")
+                    raise _beyond(f"{field}.application", "applications")
                 return Application(configured.application, configured.arguments)
             case _:
                 raise NotAllowed(f"{field}.type")
@@ -333,3 +332,8 @@ class Planner:
         day = datetime.fromtimestamp(now_us // 1_000_000, UTC).strftime("%Y-%m-%d")
         suffix = "" if number == 1 else f"-{number}"
         return commands.recording_path(f"{root}/{day}/{call_id}{suffix}.{ours.format}")
+
+
+def _beyond(field: str, setting: str) -> NotAllowed:
+    """The setting of ``[originate]`` is named, what it holds is not."""
+    return NotAllowed(field, f"is not among what originate.{setting} allows")

@@ -179,6 +179,14 @@ def test_refusals_are_one_line(status: int, code: int, daemon: Daemon, tmp_path:
     assert len(daemon.asked) == 1  # never asked twice
 
 
+def test_what_the_detail_says_is_not_said_twice(daemon: Daemon, tmp_path: Path) -> None:
+    said = "is not among what originate.destination_pattern allows"
+    fault = {"loc": ["body", "destination"], "msg": said}
+    daemon.answers = [(400, {"title": "T", "detail": f"destination {said}", "errors": [fault]})]
+    (line,) = lines(run_call(daemon, tmp_path, "originate", "--to", "1").stderr)
+    assert line == f"callengine: 400 Bad Request: destination {said}"
+
+
 def test_somebody_else_answers(daemon: Daemon, tmp_path: Path) -> None:
     daemon.answers = [(200, ["no", "callengine"])]
     done = run_call(daemon, tmp_path, "list")

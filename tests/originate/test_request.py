@@ -264,8 +264,34 @@ def test_no_pattern_lets_through_what_is_more_than_a_number(number: str) -> None
 
 def test_a_caller_id_matches_the_gateways_pattern() -> None:
     assert refused("caller_id_number", caller_id_number="anonymous") == (
-        "caller_id_number is not among what the configuration allows"
+        "caller_id_number is not among what originate.gateways.NAME.caller_id_pattern allows"
     )
+
+
+@pytest.mark.parametrize(
+    ("request_", "setting"),
+    [
+        ({"destination": "no number"}, "destination_pattern"),
+        ({"gateway": "no-such"}, "gateways"),
+        ({"variables": {"other": "1"}}, "variables"),
+        ({"on_answer": {**AGENT, "agents": "no-such"}}, "agents"),
+        ({"on_answer": {**AGENT, "agent_id": "no such"}}, "agents.NAME.agent_pattern"),
+        ({"on_answer": {"type": "extension", "extension": "no such"}}, "extension_pattern"),
+        ({"on_answer": {"type": "queue", "queue": "no-such"}}, "queues"),
+        ({"on_answer": {"type": "application", "application": "no-such"}}, "applications"),
+    ],
+)
+def test_the_setting_that_does_not_allow_it_is_named(request_: dict[str, Any], setting: str) -> None:
+    with pytest.raises(NotAllowed) as refusal:
+        plan(**request_)
+    assert str(refusal.value) == f"{refusal.value.field} is not among what originate.{setting} allows"
+
+
+def test_a_variable_that_no_setting_opens_names_none() -> None:
+    for name in ("execute_on_answer", "origination_uuid"):
+        with pytest.raises(NotAllowed) as refusal:
+            plan(variables={name: "1"})
+        assert str(refusal.value) == f"variables.{name} is none that a request may set"
 
 
 @pytest.mark.parametrize(
