@@ -9,16 +9,20 @@ import time
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from callengine.cli.calls_shown import calls_table, events_table, summary
+from callengine.cli.calls_shown import calls_csv, calls_table, events_table, summary
 from callengine.cli.exits import FAILED, OK, UNAVAILABLE, USAGE, Failed
-from callengine.cli.output import listing, print_json, say
+from callengine.cli.output import listing, print_json, say, to_json
 from callengine.cli.parser import Commands, Parser, config_option, json_option, positive, rfc3339, whole
+from callengine.cli.progress import Progress
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
     from callengine.cli.client import Client
 
 _OVER = ("completed", "failed")
 _POLL_S = 0.5
+_REMEMBERED = 10_000
 _TARGETS = "park, agent:TEMPLATE/ID, queue:NAME, extension:NUMBER or application:NAME"
 
 
@@ -118,10 +122,18 @@ def _register_list(group: Commands) -> None:
         "list",
         _list,
         "calls, the newest first",
-        "",
+        "One page of them; --all reads every page, one after the other. Calls that begin meanwhile are left out, and "
+        "none appears twice because of them; with a --status of calls that go on, one may be missed where another "
+        "changes meanwhile.\n\n"
+        "With --csv the fields of a call are the columns, as the API names them; lists are JSON, and a field that is "
+        "null is empty. A cell that begins with =, +, - or @ (also as a full-width character), a tab or a line end is "
+        "led by an apostrophe, so that no spreadsheet takes what a caller wrote for a formula: numbers that begin "
+        "with + have it too. Characters that are not printable, line ends too, are U+FFFD.",
         [
             "callengine call list --status failed --page-size 100",
             "callengine call list --campaign spring-2026 --json | jq '.data[].hangup_cause'",
+            "callengine call list --dialed-after 2026-11-22 --all --csv > calls.csv",
+            "callengine call list --all --json | jq -r .id",
         ],
     )
     add = parser.add_argument
@@ -133,8 +145,11 @@ def _register_list(group: Commands) -> None:
     add("--disposition", metavar="CODE", help="only calls with this code")
     add("--dialed-after", type=rfc3339, metavar="TIME", help="dialled then or later: 2026-11-22, 2026-11-22T10:30Z")
     add("--dialed-before", type=rfc3339, metavar="TIME", help="before then; without an offset it is UTC")
-    add("--page", type=whole(1), default=1, metavar="N", help="counted from 1")
-    add("--page-size", type=whole(1, 200), default=25, metavar="N", help="up to 200 (default: 25)")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--page", type=whole(1), metavar="N", help="counted from 1")
+    which.add_argument("--all", action="store_true", help="all pages; with --json one call a line")
+    add("--page-size", type=whole(1, 200), metavar="N", help="up to 200 (default: 25, with --all 200)")
+    add("--csv", action="store_true", help="as CSV, for spreadsheets")
     _connection(parser)
 
 
@@ -280,12 +295,53 @@ def _hangup(args: argparse.Namespace) -> int:
 
 def _list(args: argparse.Namespace) -> int:
     names = ("status", "direction", "campaign", "lead", "agent", "disposition", "dialed_after", "dialed_before")
-    query = {name: getattr(args, name) for name in names} | {"page": args.page, "page_size": args.page_size}
-    found = _client(args).get("/v1/calls", query)
+    if args.csv and args.json:
+        args.parser.error("argument --csv: not allowed with argument --json")
+    query = {name: getattr(args, name) for name in names}
+    if args.all:
+        return _list_all(args, query | {"page_size": args.page_size or 200})
+    found = _client(args).get("/v1/calls", query | {"page": args.page or 1, "page_size": args.page_size or 25})
     if args.json:
         print_json(found)
         return OK
-    if found["data"]:
-        sys.stdout.write(calls_table(found["data"]))
+    _write(args, found["data"], first=True)
     say(f"page {found['page']} of {found['total_pages']}, {found['total']} in all")
     return OK
+
+
+def _list_all(args: argparse.Namespace, query: dict[str, object]) -> int:
+    number, shows = 0, not sys.stdout.isatty()
+    with Progress("listing", "calls") as progress:
+        for found in _pages(_client(args), query):
+            _write(args, found["data"], first=found["page"] == 1)
+            number += len(found["data"])
+            if shows:
+                progress.at(number, found["total"])
+    say(f"{number} in all")
+    return OK
+
+
+def _pages(client: Client, query: dict[str, object]) -> Iterator[dict[str, Any]]:
+    """Page after page; what calls that began meanwhile pushed on to the next one is told once."""
+    told: dict[str, None] = {}
+    page = 1
+    while True:
+        found = client.get("/v1/calls", query | {"page": page})
+        calls = [call for call in found["data"] if call["id"] not in told]
+        yield found | {"data": calls}
+        if not found["data"] or page >= found["total_pages"]:
+            return
+        told |= dict.fromkeys(call["id"] for call in calls)
+        for call_id in list(told)[:-_REMEMBERED]:
+            del told[call_id]
+        page += 1
+
+
+def _write(args: argparse.Namespace, calls: Sequence[dict[str, Any]], *, first: bool) -> None:
+    if args.csv:
+        sys.stdout.write(calls_csv(calls, head=first))
+    elif args.json:
+        sys.stdout.writelines(f"{to_json(call)}\n" for call in calls)
+    elif calls:
+        text = calls_table(calls)
+        sys.stdout.write(text if first else text.partition("\n")[2])

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
 from callengine.calls.record import CallRecord
 from callengine.calls.view import show
+from callengine.cli import call as command
 from callengine.cli.call import target
+from callengine.cli.calls_shown import COLUMNS, calls_csv
 from callengine.cli.exits import Failed
 from tests.cli.commands import lines, run
 
@@ -158,6 +162,89 @@ def test_show_list_events_hangup(daemon: Daemon, tmp_path: Path) -> None:
     daemon.answers = [(200, call("failed"))]
     assert run_call(daemon, tmp_path, "hangup", ID, "--cause", "USER_BUSY").returncode == 0
     assert daemon.asked[-1][:3] == ("POST", f"/v1/calls/{ID}/hangup", {"cause": "USER_BUSY"})
+
+
+def some(*numbers: int, **fields: Any) -> list[dict[str, Any]]:
+    return [call(id=f"call-{n}", **fields) for n in numbers]
+
+
+def in_pages(*data: list[dict[str, Any]], total: int) -> list[tuple[int, Any]]:
+    pages = {"page_size": 200, "total": total, "total_pages": len(data)}
+    return [(200, {"data": calls, "page": n, **pages}) for n, calls in enumerate(data, 1)]
+
+
+def test_list_all_reads_page_after_page(daemon: Daemon, tmp_path: Path) -> None:
+    """What came meanwhile pushed one call on to the next page."""
+    daemon.answers = in_pages(some(1, 2), some(2, 3), some(4), total=4)
+    done = run_call(daemon, tmp_path, "list", "--all", "--json", "--campaign", "spring")
+    assert (done.returncode, lines(done.stderr)) == (0, ["4 in all"])
+    assert [json.loads(line)["id"] for line in lines(done.stdout)] == ["call-1", "call-2", "call-3", "call-4"]
+    assert [asked.path for asked in daemon.asked] == [
+        f"/v1/calls?campaign=spring&page_size=200&page={page}" for page in (1, 2, 3)
+    ]
+    daemon.answers = in_pages(some(1, 2), some(3), total=3)
+    listed = lines(run_call(daemon, tmp_path, "list", "--all", "--page-size", "2").stdout)
+    assert [line.split()[-1] for line in listed] == ["ID", "call-1", "call-2", "call-3"]
+
+
+def test_pages_that_are_read_are_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ids of some are: so that each is told once."""
+
+    class Endless:
+        def get(self, _: str, query: dict[str, Any]) -> dict[str, Any]:
+            first = (query["page"] - 1) * 2
+            return {"data": [{"id": str(first)}, {"id": str(first + 1)}], "page": query["page"], "total_pages": 1000}
+
+    monkeypatch.setattr(command, "_REMEMBERED", 4)
+    pages = command._pages(cast("Any", Endless()), {})
+    for n in range(100):
+        assert [one["id"] for one in next(pages)["data"]] == [str(2 * n), str(2 * n + 1)]
+        assert pages.gi_frame is not None
+        assert len(pages.gi_frame.f_locals["told"]) <= 4
+
+
+def test_an_error_on_the_way_is_told(daemon: Daemon, tmp_path: Path) -> None:
+    daemon.answers = [in_pages(some(1), [], total=2)[0], (503, {"detail": "the database is away"})]
+    done = run_call(daemon, tmp_path, "list", "--all", "--csv")
+    assert done.returncode == 4
+    assert len(lines(done.stdout)) == 2
+    assert lines(done.stderr) == ["callengine: 503 Service Unavailable: the database is away"]
+
+
+def test_list_as_csv(daemon: Daemon, tmp_path: Path) -> None:
+    notes = 'he said "no",\nthen = 3'
+    hostile = some(2, caller_name="=HYPERLINK(1)", notes=notes, overlong=True, agents=[{"id": "7"}], seq=3)
+    daemon.answers = in_pages(some(1), hostile, total=2)
+    done = run_call(daemon, tmp_path, "list", "--all", "--csv")
+    assert len(lines(done.stdout)) == 3
+    head, one, other = csv.reader(io.StringIO(done.stdout.decode()))
+    assert head == list(call())
+    assert head[:3] == ["id", "campaign_id", "lead_id"]
+    first, second = (dict(zip(head, row, strict=True)) for row in (one, other))
+    assert (first["id"], first["callee_number"], first["caller_name"]) == ("call-1", "'+1555", "\ufffd[2J")
+    assert (first["agent_id"], first["has_recording"], first["legs"]) == ("", "false", "[]")
+    assert (second["caller_name"], second["overlong"], second["seq"]) == ("'=HYPERLINK(1)", "true", "3")
+    assert second["notes"] == 'he said "no",\ufffdthen = 3'
+    assert json.loads(second["agents"]) == [{"id": "7"}]
+
+    daemon.answers = in_pages([], total=0)
+    assert lines(run_call(daemon, tmp_path, "list", "--csv").stdout) == [",".join(COLUMNS)]
+
+
+@pytest.mark.parametrize("begin", ["=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠"])
+def test_no_cell_is_a_formula(begin: str) -> None:
+    text = calls_csv([call(caller_name=f"{begin}1+1", notes=f" {begin}1")], head=False)
+    (row,) = csv.reader(io.StringIO(text))
+    cells = dict(zip(COLUMNS, row, strict=True))
+    assert cells["caller_name"] == f"'{begin if begin.isprintable() else chr(0xFFFD)}1+1"
+    assert cells["notes"].startswith(" ")
+
+
+@pytest.mark.parametrize("both", [("--csv", "--json"), ("--all", "--page", "2")])
+def test_what_of_a_list_excludes_another(both: tuple[str, ...], daemon: Daemon, tmp_path: Path) -> None:
+    done = run_call(daemon, tmp_path, "list", *both)
+    assert (done.returncode, done.stdout, daemon.asked) == (2, b"", [])
+    assert b"not allowed with argument" in done.stderr
 
 
 def test_an_id_stays_one_segment(daemon: Daemon, tmp_path: Path) -> None:
