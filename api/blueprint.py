@@ -8,7 +8,7 @@ from flask import Blueprint, Flask, Response, request
 
 from callengine.api import problems
 from callengine.api.analyses import add_analysis_routes
-from callengine.api.calls import add_call_routes, add_list_routes, shown
+from callengine.api.calls import add_call_routes, add_list_routes, shown_fields
 from callengine.api.campaigns import add_campaign_routes, add_lead_routes
 from callengine.api.cdr import add_cdr_route
 from callengine.api.control import add_order_routes, add_originate_route, add_recording_routes
@@ -84,7 +84,7 @@ def create_app(services: Services) -> Flask:
         frame.gate,
         services.reads,
         services.catch_up,
-        lambda record: shown(services, record),
+        lambda *values: shown_fields(services)(*values),
         lambda error: _told(error, services),
         _HEADERS,
     )

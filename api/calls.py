@@ -44,7 +44,7 @@ def shown(services: Services, record: CallRecord) -> dict[str, Any]:
     return show(record, services.recording_url, probed=probed)
 
 
-def _shown_fields(services: Services) -> Callable[..., dict[str, Any]]:
+def shown_fields(services: Services) -> Callable[..., dict[str, Any]]:
     """The same of the values of a record, for each call of a page."""
     return partial(show_fields, services.recording_url, bool(services.settings.recordings.directories))
 
@@ -83,7 +83,7 @@ def add_list_routes(frame: Frame) -> None:
     ) -> tuple[Sequence[dict[str, Any]], int]:
         if _cannot_match(query):
             return [], 0
-        return reads.calls(tenant_id, filters, query.page, query.page_size, _shown_fields(services))
+        return reads.calls(tenant_id, filters, query.page, query.page_size, shown_fields(services))
 
     @frame.route("GET", "/v1/calls", scope="calls:read", answer=CallList, headers=("Link",))
     def list_calls(tenant_id: str, query: CallsQuery) -> Response:

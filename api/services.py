@@ -80,6 +80,9 @@ class Reads(Protocol):
 
     def call(self, tenant_id: str, call_id: str) -> CallRecord | None: ...
 
+    def shown_call(self, tenant_id: str, call_id: str, shown: Callable[..., T]) -> T | None:
+        """What ``shown`` makes of that call, from the values of its ``CallRecord`` in their order."""
+
     def calls(
         self,
         tenant_id: str,

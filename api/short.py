@@ -16,7 +16,6 @@ from flask import Response
 
 from callengine.api.keys import Gate, bearer
 from callengine.api.services import Reads
-from callengine.calls.record import CallRecord
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -26,7 +25,11 @@ _SCOPE = "calls:read"
 
 
 class ShortWay:
-    """WSGI middleware. ``failed`` makes the answer of an error of ours; ``headers`` are those of every answer."""
+    """WSGI middleware.
+
+    ``shown`` makes a call of the values of its ``CallRecord``, ``failed`` the answer of an error of ours. ``headers``
+    are those of every answer.
+    """
 
     def __init__(
         self,
@@ -34,7 +37,7 @@ class ShortWay:
         gate: Gate,
         reads: Reads,
         catch_up: Callable[[str], None],
-        shown: Callable[[CallRecord], dict[str, Any]],
+        shown: Callable[..., dict[str, Any]],
         failed: Callable[[Exception], Response | None],
         headers: Mapping[str, str],
     ) -> None:
@@ -53,8 +56,8 @@ class ShortWay:
             return self._application(environ, start_response)
         try:
             self._catch_up(found[1])
-            record = self._reads.call(tenant_id, found[1])
-            body = None if record is None else orjson.dumps(self._shown(record))
+            call = self._reads.shown_call(tenant_id, found[1], self._shown)
+            body = None if call is None else orjson.dumps(call)
         except Exception as error:  # noqa: BLE001  what has no answer here has one there
             response = self._failed(error)
             return (response or self._application)(environ, start_response)

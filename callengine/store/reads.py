@@ -79,14 +79,22 @@ class Reads:
 
     def call(self, tenant_id: str, call_id: str) -> CallRecord | None:
         """The call of that id, if it is the tenant's."""
+        return self.shown_call(tenant_id, call_id, rows.record_of_fields)
+
+    def shown_call(self, tenant_id: str, call_id: str, shown: Callable[..., T]) -> T | None:
+        """What ``shown`` makes of it; see ``calls``."""
         if not is_uuid(call_id):
             return None
-        return self._store.run(lambda db: self.record(db, tenant_id, call_id), self._timeout_s)
+        row = self._store.run(lambda db: self._row(db, tenant_id, call_id), self._timeout_s)
+        return None if row is None else shown(*rows.fields_from(row))
 
     def record(self, db: peewee.Database, tenant_id: str, call_id: str) -> CallRecord | None:
-        """The same on the connection at hand, for use within a transaction."""
-        row = sql.query(db, self._one, (self._pack(tenant_id), self._pack(call_id))).fetchone()
+        """The same as ``call`` on the connection at hand, for use within a transaction."""
+        row = self._row(db, tenant_id, call_id)
         return None if row is None else rows.record_from(row)
+
+    def _row(self, db: peewee.Database, tenant_id: str, call_id: str) -> Any:
+        return sql.query(db, self._one, (self._pack(tenant_id), self._pack(call_id))).fetchone()
 
     def calls(
         self,

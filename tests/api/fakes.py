@@ -150,6 +150,10 @@ class FakeReads:
         record = self.world.calls.get(call_id)
         return record if record is not None and record.tenant_id == tenant_id else None
 
+    def shown_call(self, tenant_id: str, call_id: str, shown: Callable[..., Any]) -> Any:
+        record = self.call(tenant_id, call_id)
+        return None if record is None else shown(*msgspec.structs.astuple(record))
+
     def calls(
         self,
         tenant_id: str,
