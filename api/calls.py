@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from flask import Response, request
+from msgspec.structs import astuple
 
 from callengine.api.bodies import CallChanges, CallsQuery, CampaignCallsQuery
 from callengine.api.fields import DISPOSITION_MAX
@@ -17,7 +18,7 @@ from callengine.api.shown import Call, CallList, EventList
 from callengine.calls.ids import usable_id
 from callengine.calls.leg import Note
 from callengine.calls.record import CallRecord
-from callengine.calls.view import iso, show, show_fields
+from callengine.calls.view import iso, show_fields
 from callengine.errors import NoSuchCall, NoSuchCampaign
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.ASCII)
@@ -38,15 +39,14 @@ def canonical(call_id: str) -> str:
     return lowered
 
 
-def shown(services: Services, record: CallRecord) -> dict[str, Any]:
-    """The call as every answer has it."""
-    probed = bool(services.settings.recordings.directories)
-    return show(record, services.recording_url, probed=probed)
-
-
 def shown_fields(services: Services) -> Callable[..., dict[str, Any]]:
-    """The same of the values of a record, for each call of a page."""
+    """What makes a call, as every answer has it, of the values of its ``CallRecord`` in their order."""
     return partial(show_fields, services.recording_url, bool(services.settings.recordings.directories))
+
+
+def shown(services: Services, record: CallRecord) -> dict[str, Any]:
+    """The same of a record."""
+    return shown_fields(services)(*astuple(record))
 
 
 def filters_of(query: CampaignCallsQuery) -> dict[str, str | int]:
@@ -128,10 +128,10 @@ def add_call_routes(frame: Frame) -> None:
         The call as it stands, also while it is going on."""
         wanted = canonical(call_id)
         services.catch_up(wanted)
-        record = reads.call(tenant_id, wanted)
-        if record is None:
+        call = reads.shown_call(tenant_id, wanted, shown_fields(services))
+        if call is None:
             raise NoSuchCall
-        return answer(shown(services, record))
+        return answer(call)
 
     @frame.route("GET", "/v1/calls/<call_id>/events", scope="calls:read", answer=EventList, faults=(404,))
     def list_call_events(tenant_id: str, call_id: str) -> Response:

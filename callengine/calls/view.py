@@ -42,12 +42,9 @@ def _seconds(start_us: int | None, end_us: int | None) -> int | None:
 
 
 def durations(record: CallRecord) -> dict[str, int | None]:
-    """``ring_duration_s``, ``talk_duration_s``, ``total_duration_s`` from the microsecond stamps."""
-    return {
-        "ring_duration_s": _seconds(record.ring_us, record.answer_us),
-        "talk_duration_s": _seconds(record.answer_us, record.end_us),
-        "total_duration_s": _seconds(record.dial_us, record.end_us),
-    }
+    """``ring_duration_s``, ``talk_duration_s``, ``total_duration_s``, as the call is shown with them."""
+    shown = show(record)
+    return {name: shown[name] for name in ("ring_duration_s", "talk_duration_s", "total_duration_s")}
 
 
 def _times(item: dict[str, Any]) -> dict[str, Any]:
@@ -201,8 +198,8 @@ def show_fields(
         "answered_by": answered_by,
         "queue": queue,
         "queued_time": iso(queued_us),
-        "agents": [_times(a) for a in agents] if agents else [],
-        "legs": [_times(leg) for leg in legs] if legs else [],
+        "agents": [_times(a) for a in agents],
+        "legs": [_times(leg) for leg in legs],
         "recordings": _recordings(call_id, recordings, files, url_of) if recordings or files else [],
         "analysis_status": analysis_status,
         "failure_reason": failure_reason,

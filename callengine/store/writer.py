@@ -172,12 +172,7 @@ class Writer:
             return
         done = Event()
         self._waiters.append((self._number, done))
-        self._hurry()
-        if not done.wait(timeout_s):
-            self._waiters = [(number, event) for number, event in self._waiters if event is not done]
-            raise StoreUnavailable(self.reason or "it has not committed in time")
-        if self._abandoned:
-            raise StoreUnavailable(_ABANDONED)
+        self._wait_for(done, timeout_s)
 
     def flush_call(self, call_id: str, timeout_s: float) -> None:
         """The same of what was put of one call, which goes ahead of the others'."""
@@ -191,9 +186,13 @@ class Writer:
         done = Event()
         self._wanted.append((entry, done))
         self._wanted_s = self._clock()
+        self._wait_for(done, timeout_s)
+
+    def _wait_for(self, done: Event, timeout_s: float) -> None:
         self._hurry()
         if not done.wait(timeout_s):
-            self._wanted = [wanted for wanted in self._wanted if wanted[1] is not done]
+            self._waiters = [(number, event) for number, event in self._waiters if event is not done]
+            self._wanted = [(entry, event) for entry, event in self._wanted if event is not done]
             raise StoreUnavailable(self.reason or "it has not committed in time")
         if self._abandoned:
             raise StoreUnavailable(_ABANDONED)

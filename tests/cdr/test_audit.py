@@ -155,6 +155,16 @@ class Night:
         return (self.now_us - self.nightly._since_us(until_us)) / HOUR_US
 
 
+def after_the_first(house: House) -> Night:
+    """Its first audit was made, of one call."""
+    taken_in(house, A)
+    night = Night(house)
+    night.pass_h(1)
+    assert night.nightly.look()
+    night.nightly.once()
+    return night
+
+
 def test_once_a_day_at_its_hour(house: House) -> None:
     taken_in(house, A)
     house.write(B, cdr(B))
@@ -181,11 +191,7 @@ def test_once_a_day_at_its_hour(house: House) -> None:
 
 
 def test_where_the_database_was_away_it_catches_up(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    taken_in(house, A)
-    night = Night(house)
-    night.pass_h(1)
-    assert night.nightly.look()
-    night.nightly.once()
+    night = after_the_first(house)
     night.pass_h(24)
     house.now_us = night.now_us
     house.write(B, cdr(B, at=(night.now_us - T) / 1e6 - 3600))
@@ -222,11 +228,7 @@ def test_what_comes_back_is_left_alone_for_a_while(house: House, monkeypatch: py
 
 @pytest.mark.parametrize(("hours", "back"), [(6, 26), (30, 50), (24 * 30, 24 * 7)])
 def test_where_the_daemon_was_down_it_catches_up(house: House, hours: int, back: int) -> None:
-    taken_in(house, A)
-    night = Night(house)
-    night.pass_h(1)
-    assert night.nightly.look()
-    night.nightly.once()
+    night = after_the_first(house)
     night.pass_h(20)
     night.start()
     assert not night.nightly.look()
