@@ -20,7 +20,7 @@ from gevent.queue import Full, Queue
 
 from callengine.calls.book import Book, Timing
 from callengine.calls.call import Call
-from callengine.calls.facts import Fact
+from callengine.calls.facts import Fact, LegDestroyed
 from callengine.calls.leg import Note
 from callengine.calls.machine import Rules
 from callengine.config.settings import Settings
@@ -31,6 +31,7 @@ from callengine.esl.exchange import Loss, LossReason
 from callengine.esl.headers import SUBSCRIBED_EVENTS, Translator
 from callengine.esl.intake import IntakeQueue
 from callengine.esl.link import Link, LinkSettings, LinkState
+from callengine.esl.sieve import Sieve
 from callengine.gauges import add_gauges
 from callengine.metrics import Metrics
 from callengine.originate.originator import Originator
@@ -115,6 +116,7 @@ class Engine:
             _link_settings(settings),
             events=SUBSCRIBED_EVENTS,
             intake=self.intake,
+            sieve=self._sieve,
             on_ready=lambda client: self._connected.set(),
             on_lost=self._lost,
         )
@@ -161,6 +163,14 @@ class Engine:
         self._held: Fence | None = None
         self.writer.rejoin_with(self._lives_again)
         add_gauges(self)
+
+    def _sieve(self) -> Sieve:
+        counts = self.metrics.events.counts
+
+        def repeated() -> None:
+            counts[LegDestroyed.__name__] += 1
+
+        return Sieve(self.translator, repeated)
 
     # -- the switchboard: what originating and call control need -----------------------------------------------------
 

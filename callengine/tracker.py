@@ -15,11 +15,11 @@ import gevent
 
 from callengine.calls.book import Book, Outcome
 from callengine.calls.call import Call, EventName
-from callengine.calls.facts import Fact, LegDestroyed
+from callengine.calls.facts import Fact
 from callengine.calls.machine import Noted, Published, Refused
 from callengine.calls.record import CallRecord
 from callengine.errors import MalformedEvent
-from callengine.esl.headers import DESTROY, Translator, destroyed
+from callengine.esl.headers import Translator
 from callengine.esl.intake import IntakeQueue
 from callengine.metrics import Metrics
 
@@ -165,9 +165,6 @@ class Tracker:
 
     def _one(self, body: bytes) -> None:
         try:
-            if body.startswith(DESTROY) and (gone := destroyed(body)) is not None and self.book.has_ended(*gone):
-                self._counts[LegDestroyed.__name__] += 1
-                return
             fact = self._translator.json(body)
             if fact is not None:
                 self.apply(fact)

@@ -112,14 +112,6 @@ class Book:
         channel = self._channels.get(fs_uuid)
         return channel is not None and channel.role is not None
 
-    def has_ended(self, fs_uuid: str, created_us: str) -> bool:
-        """Whether the switch has told the end of that channel, in the life that began then (µs, in digits)."""
-        channel = self._channels.get(fs_uuid)
-        if channel is None or channel.role is None:
-            return False
-        leg = channel.leg
-        return leg.over and not leg.gone and leg.hangup_us > 0 and str(leg.created_us) == created_us
-
     def concerned(self, fs_uuid: str) -> bool:
         """Whether a call that the book has is about that channel: its own, or one beside it."""
         channel = self._channels.get(fs_uuid)

@@ -15,7 +15,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from operator import attrgetter
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import unquote_to_bytes
 
@@ -65,6 +64,16 @@ _HEADERS: Final[dict[str, str]] = {
     "duration_ms": "variable_record_ms",
     "discarded": "variable_RECORD_DISCARDED",
 }
+# Where an event names channels whose call it may belong to: kept with it, also where its fact has no use for them.
+_LINKS: Final = (
+    "Channel-Call-UUID",
+    "Other-Leg-Unique-ID",
+    "variable_originator",
+    "variable_originate_signal_bond",
+    "variable_other_loopback_leg_uuid",
+    "variable_other_loopback_from_uuid",
+    "variable_cc_member_session_uuid",
+)
 # Once a channel that the switch dialled has answered, the plain headers show the number dialled.
 _ORIGINAL: Final = {
     "caller_number": "Caller-Orig-Caller-ID-Number",
@@ -100,6 +109,7 @@ _MAX_UUID_CHARS: Final = 256
 _TRUE: Final = frozenset({"true", "1", "yes", "on"})
 _UNFIT: Final = re.compile("[\0\ud800-\udfff]")
 _TEXT: Final[Any] = str | None
+_NAME: Final = "Event-Name"
 # A field that is not read gets a name that no header has.
 _NO_HEADER: Final = ""
 
@@ -117,7 +127,15 @@ def _mended(text: str) -> str:
     return text.replace("\0", "\ufffd") if "\0" in text else text
 
 
-class _JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class _JobEvent(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    gc=False,
+    omit_defaults=True,
+    tag_field=_NAME,
+    tag="BACKGROUND_JOB",
+):
     job_uuid: str = msgspec.field(name="Job-UUID", default="")
     text: str = msgspec.field(name="_body", default="")
     core_uuid: str = msgspec.field(name="Core-UUID", default="")
@@ -128,7 +146,15 @@ class _JobEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return JobAnswered(job_uuid=job_uuid, text=text, core_uuid=core_uuid, at_us=self.at_us)
 
 
-class _HeartbeatEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class _HeartbeatEvent(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    gc=False,
+    omit_defaults=True,
+    tag_field=_NAME,
+    tag="HEARTBEAT",
+):
     core_uuid: str = msgspec.field(name="Core-UUID", default="")
     at_us: Micros = msgspec.field(name="Event-Date-Timestamp", default=0)
     session_count: int | None = msgspec.field(name="Session-Count", default=None)
@@ -137,7 +163,15 @@ class _HeartbeatEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return Heartbeat(core_uuid=_mended(self.core_uuid), at_us=self.at_us, session_count=self.session_count)
 
 
-class _ShutdownEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class _ShutdownEvent(
+    msgspec.Struct,
+    frozen=True,
+    kw_only=True,
+    gc=False,
+    omit_defaults=True,
+    tag_field=_NAME,
+    tag="SHUTDOWN",
+):
     core_uuid: str = msgspec.field(name="Core-UUID", default="")
     at_us: Micros = msgspec.field(name="Event-Date-Timestamp", default=0)
 
@@ -153,17 +187,20 @@ _OTHER_EVENTS: Final[dict[str, type[Any]]] = {
 
 
 class _Reader(NamedTuple):
-    """How one event is read: into which type, from which headers, and what makes the fact of that."""
+    """How one event is read: into which type, from which headers, what makes the fact of that, and whether it is
+    one.
+    """
 
     kind: type[Any]
     headers: frozenset[str]
     decode: Callable[[bytes], Any]
-    finish: Callable[[Any], Fact]
+    finish: Callable[[Any, bool], Fact]
+    sound: Callable[[Any], bool]
 
 
-def _reader(kind: type[Any], finish: Callable[[Any], Fact]) -> _Reader:
+def _reader(kind: type[Any], finish: Callable[[Any, bool], Fact], sound: Callable[[Any], bool]) -> _Reader:
     headers = frozenset(field.encode_name for field in msgspec.structs.fields(kind))
-    return _Reader(kind, headers, msgspec.json.Decoder(kind, strict=False).decode, finish)
+    return _Reader(kind, headers, msgspec.json.Decoder(kind, strict=False).decode, finish, sound)
 
 
 class _ChannelEvent:
@@ -195,12 +232,23 @@ class _ChannelEvent:
                 self._read(info.name, headers[info.name], info.type, default)
         for index, header in enumerate((*more[1:], *(header for _, header in self._originals))):
             self._read(f"more_{index}", header)
-        self.kind = msgspec.defstruct(base.__name__, self._fields, bases=(base,), frozen=True, kw_only=True, gc=False)
         named_by = list(dict.fromkeys(self._by_header[header] for header in named))
         texts = [name for name, kind, _ in self._fields if kind in (str, _TEXT) and name not in named_by]
+        for index, header in enumerate(header for header in _LINKS if header not in self._by_header):
+            self._read(f"link_{index}", header)
+        self.kind = msgspec.defstruct(
+            base.__name__,
+            self._fields,
+            bases=(base,),
+            frozen=True,
+            kw_only=True,
+            gc=False,
+            omit_defaults=True,
+            tag_field=_NAME,
+            tag=event,
+        )
+        self._named_by = tuple(named_by)
         self._texts = (*named_by, *texts)
-        self._get_texts = attrgetter(*self._texts)
-        self._nobody = (None,) * len(named_by)
         self._more = bool(self._copies or self._originals) or self._stopped
 
     def _read(self, name: str, header: str, kind: Any = _TEXT, default: Any = None) -> None:
@@ -212,66 +260,91 @@ class _ChannelEvent:
         self._by_header[header] = name
         self._fields.append((name, kind, msgspec.field(default=default, name=header)))
 
-    def finish(self, decoded: Any) -> Fact:
-        """The fact itself. Raises MalformedEvent where it says of no channel, or not when."""
+    @staticmethod
+    def sound(decoded: Any) -> bool:
+        """Whether it says of which channel, and when."""
+        return 0 < len(decoded.uuid) <= _MAX_UUID_CHARS and decoded.at_us > 0
+
+    def finish(self, decoded: Any, nul: bool) -> Fact:
+        """The fact itself; ``nul``: there may be NUL in it. Raises MalformedEvent where it says of no channel, or not
+        when.
+        """
         if not 0 < len(decoded.uuid) <= _MAX_UUID_CHARS:
             raise MalformedEvent(f"{self._event} without a usable Unique-ID")
         if not decoded.at_us:
             raise MalformedEvent(f"{self._event} without Event-Date-Timestamp")
-        texts = self._get_texts(decoded)
-        change: dict[str, Any] = {}
-        if "\0" in "".join(filter(None, texts)):
-            texts = tuple(text and text.replace("\0", "\ufffd") for text in texts)
-            change.update(zip(self._texts, texts, strict=True))
-        nobody = self._nobody
-        if texts[: len(nobody)] != nobody:
-            change["leg_agent"] = next(filter(None, texts[: len(nobody)]), None)
+        if nul:
+            decoded = self._without_nul(decoded)
+        agent: str | None = None
+        for name in self._named_by:
+            if agent := getattr(decoded, name):
+                break
+        change: dict[str, Any] = {} if decoded.leg_agent == agent else {"leg_agent": agent}
         if self._more:
-            self._finish(decoded, dict(zip(self._texts, texts, strict=True)), change)
+            self._finish(decoded, change)
         return cast(Fact, msgspec.structs.replace(decoded, **change) if change else decoded)
 
-    def _finish(self, decoded: Any, texts: Mapping[str, Any], change: dict[str, Any]) -> None:
+    def _without_nul(self, decoded: Any) -> Any:
+        texts = {name: getattr(decoded, name) for name in self._texts}
+        return msgspec.structs.replace(decoded, **{name: text and _mended(text) for name, text in texts.items()})
+
+    def _finish(self, decoded: Any, change: dict[str, Any]) -> None:
         for name, source in self._copies:
-            change[name] = texts[source]
+            change[name] = getattr(decoded, source)
         for name, header in self._originals:
-            change[name] = texts[self._by_header[header]] or texts[name]
+            change[name] = getattr(decoded, self._by_header[header]) or getattr(decoded, name)
         if self._stopped:
             change["discarded"] = (decoded.discarded or "").lower() in _TRUE
 
 
+_NUL: Final = b"\\u0000"
+_encode: Final = msgspec.json.Encoder().encode
 _NAME_PREFIX: Final = b'{"Event-Name":"'
 _NAME_AT: Final = len(_NAME_PREFIX)
-_UUID_IS: Final = b'"Unique-ID":"'
-_CREATED_IS: Final = b'"Caller-Channel-Created-Time":"'
 # Of its variables only the one that names the tenant is read, since a call waits for that for a moment only: the
 # completion follows, at once as a rule, with all of them.
 _HANGUP: Final = "CHANNEL_HANGUP"
+COMPLETE: Final = _NAME_PREFIX + b'CHANNEL_HANGUP_COMPLETE"'
+"""What a CHANNEL_HANGUP_COMPLETE begins with."""
 DESTROY: Final = _NAME_PREFIX + b'CHANNEL_DESTROY"'
 """What a CHANNEL_DESTROY begins with."""
+_UUID_IS: Final = b'"Unique-ID":"'
+_CREATED_IS: Final = b'"Caller-Channel-Created-Time":'
+_HUNG_UP_IS: Final = b'"Caller-Channel-Hangup-Time":'
 
 
-class Destroyed(NamedTuple):
-    """Which channel a CHANNEL_DESTROY is about, and when that was created (µs, in digits)."""
+class Life(NamedTuple):
+    """Which channel an event is about, and when that was created (µs, in digits)."""
 
-    uuid: str
-    created_us: str
+    uuid: bytes
+    created_us: bytes
 
 
-def destroyed(body: bytes) -> Destroyed | None:
-    """What a CHANNEL_DESTROY is about, read off its bytes; None where that is not plain.
-
-    Most of these repeat what CHANNEL_HANGUP_COMPLETE told, and are the largest of all events.
-    """
+def life_of(body: bytes) -> Life | None:
+    """What channel a JSON event is about, read off its bytes, whole or digested; None where that is not plain."""
     uuid_at, created_at = body.find(_UUID_IS), body.find(_CREATED_IS)
     if uuid_at < 0 or created_at < 0:
         return None
     uuid_at += len(_UUID_IS)
     created_at += len(_CREATED_IS)
     uuid = body[uuid_at : body.find(b'"', uuid_at)]
-    created = body[created_at : body.find(b'"', created_at)]
+    created = body[created_at : body.find(b",", created_at)].strip(b'"')
     if not created.isdigit() or not uuid.replace(b"-", b"").isalnum():
         return None
-    return Destroyed(uuid.decode("ascii"), created.decode("ascii"))
+    return Life(uuid, created)
+
+
+def ended_life_of(digest: bytes) -> Life | None:
+    """The same of the digest of an end, where it says when."""
+    return life_of(digest) if _HUNG_UP_IS in digest else None
+
+
+def _stated(decoded: Any, nul: bool) -> Fact:
+    return cast(Fact, decoded.fact())
+
+
+def _always(decoded: Any) -> bool:
+    return True
 
 
 @lru_cache(maxsize=8)
@@ -282,7 +355,7 @@ def _readers(variables: Variables) -> dict[bytes, _Reader]:
         "campaign": f"variable_{variables.campaign}",
         "lead": f"variable_{variables.lead}",
     }
-    readers = {event.encode(): _reader(kind, kind.fact) for event, kind in _OTHER_EVENTS.items()}
+    readers = {event.encode(): _reader(kind, _stated, _always) for event, kind in _OTHER_EVENTS.items()}
     plain = {
         name: _NO_HEADER if header.startswith("variable_") and name != "tenant" else header
         for name, header in headers.items()
@@ -292,7 +365,7 @@ def _readers(variables: Variables) -> dict[bytes, _Reader]:
             shape = _ChannelEvent(event, base, plain, ())
         else:
             shape = _ChannelEvent(event, base, headers, variables.agents)
-        readers[event.encode()] = _reader(shape.kind, shape.finish)
+        readers[event.encode()] = _reader(shape.kind, shape.finish, shape.sound)
     return readers
 
 
@@ -315,10 +388,26 @@ class Translator:
                     decoded = reader.decode(body)
                 except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                     return self.headers(load_object(body, "event body"))
-                return reader.finish(decoded)
+                return reader.finish(decoded, _NUL in body)
             if name.isalnum() or name.replace(b"_", b"").isalnum():
                 return None
         return self.headers(load_object(body, "event body"))
+
+    def digest(self, body: bytes) -> bytes | None:
+        """A JSON event with nothing in it but what is ever read of it: some 600 bytes of 6,000, of which `json` makes
+        the same fact. None for one that states none of ours; what is not plain stays as it is.
+        """
+        if not body.startswith(_NAME_PREFIX):
+            return body
+        name = body[_NAME_AT : body.find(b'"', _NAME_AT)]
+        reader = self._readers.get(name)
+        if reader is None:
+            return None if name.replace(b"_", b"").isalnum() else body
+        try:
+            decoded = reader.decode(body)
+            return _encode(decoded) if reader.sound(decoded) else body
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            return body
 
     def plain(self, body: bytes) -> Fact | None:
         """The fact that a plain event states. Values are URL-encoded; a body follows behind an inner Content-Length.
@@ -340,7 +429,7 @@ class Translator:
             decoded = msgspec.convert(flat, reader.kind, strict=False)
         except msgspec.MsgspecError as error:
             raise MalformedEvent(f"{name}: {error}") from None
-        return reader.finish(decoded)
+        return reader.finish(decoded, False)
 
 
 def _text(value: Any) -> str:

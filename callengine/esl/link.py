@@ -59,8 +59,9 @@ class Link:
 
     ``on_ready(client)`` is called once subscribed, and ``on_lost(loss)`` once after each ``on_ready``, both in the
     greenlet of `run`: what takes long belongs elsewhere, since nobody watches the heartbeat meanwhile. Events go to
-    ``intake``. For the metrics: ``state``, ``state_since_s``, ``connects``, ``failures`` by error name, ``losses`` by
-    `LossReason`, ``last_error``, and the ``client``'s own counters.
+    ``intake``, those that ``sieve()``, made anew for each connection, leaves. For the metrics: ``state``,
+    ``state_since_s``, ``connects``, ``failures`` by error name, ``losses`` by `LossReason`, ``last_error``, and the
+    ``client``'s own counters.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class Link:
         events: Iterable[str],
         subclasses: Iterable[str] = (),
         intake: IntakeQueue,
+        sieve: Callable[[], Callable[[list[bytes]], list[bytes]]] = lambda: list,
         on_ready: Callable[[EslClient], None] | None = None,
         on_lost: Callable[[Loss], None] | None = None,
         on_state: Callable[[LinkState], None] | None = None,
@@ -90,6 +92,7 @@ class Link:
         self.failures: Counter[str] = Counter()
         self.losses: Counter[LossReason] = Counter()
         self.last_error: str | None = None
+        self._sieve = sieve
         self._on_ready = on_ready
         self._on_lost = on_lost
         self._on_state = on_state
@@ -189,7 +192,8 @@ class Link:
             on_authenticating=lambda: self._enter(LinkState.AUTHENTICATING),
         )
         self.intake.reopen()
-        client.register_handle("*", self.intake.put_many)
+        sieve = self._sieve()
+        client.register_handle("*", lambda bodies: self.intake.put_many(sieve(bodies)))
         return client
 
     def _tell_ready(self, client: EslClient) -> None:

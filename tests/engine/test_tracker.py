@@ -13,6 +13,7 @@ from callengine.calls.call import Call
 from callengine.calls.machine import Rules
 from callengine.esl.headers import Translator
 from callengine.esl.intake import IntakeQueue
+from callengine.esl.sieve import Sieve
 from callengine.metrics import Metrics
 from callengine.tracker import Tracker
 from tests.engine.fakes import KeptWriter, event, headers
@@ -23,6 +24,8 @@ T = 1_795_343_615_000_000
 class Rig:
     def __init__(self) -> None:
         self.writer, self.metrics, self.intake = KeptWriter(), Metrics(), IntakeQueue()
+        self.repeats = 0
+        self.sieve = Sieve(Translator(), self._repeated)
         self.over: list[Call] = []
         self.poison: list[tuple[bytes, str]] = []
         self.book = Book("n1", Rules(default_tenant="t"))
@@ -37,12 +40,16 @@ class Rig:
         )
 
     def work_off(self, bodies: list[bytes]) -> None:
+        bodies = self.sieve(bodies)
         self.intake.put_many(bodies)
         worker = gevent.spawn(self.tracker.run)
         with gevent.Timeout(5):
             while self.tracker.applied < len(bodies):
                 gevent.sleep(0.001)
         worker.kill()
+
+    def _repeated(self) -> None:
+        self.repeats += 1
 
     def samples(self) -> dict[str, float]:
         families = text_string_to_metric_families(self.metrics.render().decode())
@@ -145,7 +152,7 @@ def test_a_destroy_that_repeats_the_end_is_counted_and_no_more() -> None:
     rig = Rig()
     last = destroy("u1", T, answered=T + 1_000_000, hangup=T + 5_000_000)
     rig.work_off([*whole_call(), last])
-    assert rig.samples()["callengine_events_total[('fact', 'LegDestroyed')]"] == 1
+    assert rig.repeats == 1
     assert [p.event for p in rig.writer.published] == ["call.dialing", "call.answered", "call.ended"]
 
 

@@ -51,11 +51,14 @@ def fact(name: str, translator: Any = TRANSLATOR, **headers: Any) -> Any:
     one, two = translator.json(as_json(name, given)), translator.plain(as_plain(name, given))
     assert one == two
     assert type(one).__name__ == type(two).__name__
+    digest = translator.digest(as_json(name, given))
+    assert (None if digest is None else translator.json(digest)) == one
     return one
 
 
 def told(fact: Any) -> dict[str, Any]:
-    return {f.name: getattr(fact, f.name) for f in msgspec.structs.fields(type(fact)) if not f.name.startswith("more_")}
+    own = (f.name for f in msgspec.structs.fields(type(fact)) if not f.name.startswith(("more_", "link_")))
+    return {name: getattr(fact, name) for name in own}
 
 
 # -- which fact ------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from callengine.calls.machine import Noted, Published
 from callengine.calls.record import CallRecord, record_of
 from callengine.esl.headers import Translator
 from callengine.esl.intake import IntakeQueue
+from callengine.esl.sieve import Sieve
 from callengine.esl.wire import EVENT_JSON, Framer
 from callengine.metrics import Metrics
 from callengine.spool.replay import Replay, Replayed
@@ -131,6 +132,7 @@ class Life:
         self.spool.open()
         self.poison: list[tuple[bytes, str]] = []
         self.book = Book(node, Rules(default_tenant="t"))
+        self.sieve = Sieve(TRANSLATOR)
         self.intake = IntakeQueue(disk=self.spool, spill_bytes=1 << 20)
         self.tracker = Tracker(
             self.book,
@@ -162,13 +164,18 @@ class Life:
             if not isinstance(body, bytes):
                 self.tracker.take(body)
                 continue
-            assert self.intake.put_many([body])
+            assert self.intake.put_many(self.sieve([body]))
             for each in self.intake.get_batch(1, 0):
                 self.tracker._one(each)
 
+    @property
+    def awaits_destroy(self) -> bool:
+        """Whether a channel has ended and not been destroyed: a segment lingers for longer than that takes."""
+        return bool(self.sieve._ended)
+
     def receive(self, bodies: list[bytes]) -> None:
         """On disk and in the intake, not applied."""
-        assert self.intake.put_many(bodies)
+        assert self.intake.put_many(self.sieve(bodies))
 
     def end(self) -> None:
         """The quiet after the stream: what was held back is told, and committed."""
