@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 _BATCH_EVENTS = 256
 _TURN_S = 0.001
 _TICK_S = 0.1
-_CROWDED_S = 0.005
+_FULL_S = 0.01
 _MAX_REFUSED = 10_000
 
 
@@ -47,10 +47,6 @@ class CallWriter(Protocol):
     @property
     def full(self) -> bool:
         """So much waits to be committed that no more should be taken in."""
-
-    @property
-    def crowded(self) -> bool:
-        """The same for a moment: until a commit that is under way is over."""
 
 
 class Tracker:
@@ -137,10 +133,7 @@ class Tracker:
         while True:
             # Memory is bounded: what comes meanwhile waits in the intake, and beyond that on the switch's list.
             while self._writer.full:
-                gevent.sleep(_TICK_S)
-            # On one core the thread that commits, whose priority is lower, would get a tenth of it.
-            while self._writer.crowded:
-                gevent.sleep(_CROWDED_S)
+                gevent.sleep(_FULL_S)
             waited_s = self.intake.oldest_age_s
             batch = self.intake.get_batch(_BATCH_EVENTS, _TICK_S)
             if batch:

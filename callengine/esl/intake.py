@@ -4,8 +4,8 @@ The reader must never wait: FreeSWITCH holds the lock of all its listeners while
 that stops freezes every client of that switch. So a full queue refuses what comes, says so, and stays closed until
 `reopen`: what it holds is then always an unbroken beginning of the stream; a new connection makes good the break.
 
-Where there is a spool, all events are written to it before they are worked on, and those beyond a small bound are not kept in memory
-as well but read back when it is their turn.
+Where there is a spool, all events are written to it before they are worked on, and those beyond a small bound are not
+kept in memory as well but read back when it is their turn.
 """
 
 from __future__ import annotations

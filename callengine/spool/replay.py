@@ -30,7 +30,7 @@ from callengine.tracker import Tracker
 log = logging.getLogger(__name__)
 
 _TURN_S: Final = 0.002
-_WAIT_S: Final = 0.1
+_WAIT_S: Final = 0.01
 # Any channel that an event names, in whichever header, may be the one of a call that is concerned. What is looked for
 # begins with the first hyphen, since an event has far fewer of these than quotation marks.
 _UUID: Final = re.compile(

@@ -39,7 +39,7 @@ _MAX_JOBS: Final = 1000
 # Some 110 MB; a quarter of an hour at 200 events a second. Beyond it events wait in the spool, on the disk alone.
 _MAX_ROWS: Final = 200_000
 # Two groups: one that is being committed, and the next.
-_CROWDED_ROWS: Final = 20_000
+_ENOUGH_ROWS: Final = 20_000
 _BACKOFF_MIN_S: Final = 0.05
 _BACKOFF_MAX_S: Final = 2.0
 _IDLE_LOOK_S: Final = 5.0
@@ -242,13 +242,12 @@ class Writer:
 
     @property
     def full(self) -> bool:
-        """So much waits that nothing should be added that can wait elsewhere."""
-        return self._rows >= self.max_rows
+        """So much waits that nothing should be added that can wait elsewhere.
 
-    @property
-    def crowded(self) -> bool:
-        """A database that takes writes has enough to do: who adds more now only keeps the processor from it."""
-        return self._rows >= _CROWDED_ROWS and self.reason is None
+        Of a database that takes writes that is much less than memory is bounded by: it has enough to do, and who adds
+        more now only keeps the processor from the thread that commits, whose priority is lower.
+        """
+        return self._rows >= self.max_rows or (self._rows >= _ENOUGH_ROWS and self.reason is None)
 
     @property
     def last_commit_age_s(self) -> float:

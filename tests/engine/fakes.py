@@ -14,7 +14,6 @@ from callengine.errors import EslDisconnected
 
 class KeptWriter:
     full = False
-    crowded = False
 
     def __init__(self) -> None:
         self.calls: dict[str, Call] = {}

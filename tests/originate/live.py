@@ -29,7 +29,6 @@ class Memory(FakeWriter):
     """Rows and timelines, by call."""
 
     full = False
-    crowded = False
 
     def __init__(self) -> None:
         super().__init__()

@@ -41,7 +41,6 @@ class Kept:
     """Rows, timelines and outbox. What is dirty dies with the engine."""
 
     full = False
-    crowded = False
 
     def __init__(self) -> None:
         self.states: dict[str, bytes] = {}
