@@ -39,8 +39,8 @@ log = logging.getLogger(__name__)
 RECV_BYTES = 256 * 1024
 MAX_IN_FLIGHT = 10_000
 MAX_UNSENT_BYTES = 8 * 1024 * 1024
-# The reader gives way after so many reads (1 MiB is about a millisecond): a full socket never makes it wait by itself.
-_READS_PER_TURN = 4
+# The reader gives way after so many reads (512 KiB are less than a millisecond): a full socket never makes it wait.
+_READS_PER_TURN = 2
 # Waking up costs more than an event: one that comes waits so long for others, unless somebody waits for what comes.
 _GATHERED_S = 0.01
 _GATHERED_BYTES = 64 * 1024
