@@ -19,6 +19,7 @@ from callengine.api.fields import (
     Page,
     PageSize,
     QueryDisposition,
+    QueryNumber,
     Status,
 )
 from callengine.calls.causes import CAUSES
@@ -53,6 +54,11 @@ class CallsQuery(CampaignCallsQuery):
     campaign: OwnId | None = Field(None, description="Only calls of the campaign with this id.")
     lead: OwnId | None = Field(None, description="Only calls to the lead with this id.")
     agent: OwnId | None = Field(None, description="Only calls that this agent was the first to handle.")
+    number: QueryNumber | None = Field(
+        None,
+        description="Only calls from or to this number, the whole of it; spaces, `-`, `(`, `)`, `.`, `/` and a leading"
+        " `+` count on neither side.",
+    )
     dialed_after: Instant | None = Field(None, description="Only calls dialled at this instant (RFC 3339) or later.")
     dialed_before: Instant | None = Field(None, description="Only calls dialled before this instant (RFC 3339).")
 

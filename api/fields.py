@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, WithJsonSchema
 
 from callengine.calls.ids import usable_id
+from callengine.calls.numbers import MAX_NUMBER, searched
 
 MAX_PAGE_SIZE = 200
 MAX_PAGE = (2**63 - 1) // MAX_PAGE_SIZE
@@ -129,6 +130,23 @@ def _instant(value: object) -> object:
 Page = Annotated[int, Field(ge=1, le=MAX_PAGE), BeforeValidator(_integer)]
 PageSize = Annotated[int, Field(ge=1, le=MAX_PAGE_SIZE), BeforeValidator(_integer)]
 Instant = Annotated[int, BeforeValidator(_instant), WithJsonSchema({"type": "string", "format": "date-time"})]
+
+
+def _number(value: str) -> str:
+    _no_controls(value)
+    bare = searched(value)
+    if not bare:
+        raise ValueError("must have more than spaces, dashes and the like")
+    return bare
+
+
+QueryNumber = Annotated[
+    str,
+    StringConstraints(max_length=MAX_NUMBER),
+    AfterValidator(_number),
+    WithJsonSchema({"type": "string", "format": "phone-number", "minLength": 1, "maxLength": MAX_NUMBER}),
+]
+"""A phone number to look for, as ``calls.numbers.searched`` makes it."""
 QueryDisposition = Annotated[str, WithJsonSchema({"type": "string"})]
 Status = Literal["dialing", "ringing", "answered", "agent_connected", "completed", "failed"]
 Direction = Literal["outbound", "inbound"]

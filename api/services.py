@@ -96,7 +96,8 @@ class Reads(Protocol):
         ``shown`` makes of each what is returned, from the values of its ``CallRecord`` in their order.
 
         ``filters`` has any of ``campaign_id``, ``lead_id``, ``agent_id``, ``status``, ``direction``, ``disposition``
-        (all: equal to), ``dialed_after_us`` (dial_us >= it) and ``dialed_before_us`` (dial_us < it).
+        (all: equal to), ``dialed_after_us`` (dial_us >= it), ``dialed_before_us`` (dial_us < it) and ``number`` (the
+        caller's or the callee's, as ``calls.numbers.comparable`` has it).
         """
 
     def timeline(self, tenant_id: str, call_id: str) -> Sequence[Note]:

@@ -19,7 +19,7 @@ from callengine.calls.ids import call_id_of
 from callengine.calls.leg import Leg
 from callengine.calls.record import record_of
 from callengine.config.sections import Database
-from callengine.store import rows, sql
+from callengine.store import numbers, rows, sql
 from callengine.store.accounts import Accounts
 from callengine.store.database import Store, open_database, transaction
 from pydantic import SecretStr
@@ -51,6 +51,7 @@ def fill(store: Store, count: int, *, first: int = 0, tenant: str = "default") -
         for chunk in _chunks(tenant_id, first, count, store.kind):
             with transaction(db):
                 _insert(db, chunk)
+                numbers.make_batch(db, most=_CHUNK)
         _settle(db)
     finally:
         db.close()

@@ -7,6 +7,7 @@ import { farEnd, plural, readable, span, STATUSES, statusWord, when } from "./wo
 
 const PAGE_SIZE = 50;
 const TYPED_MS = 400;
+const NUMBER_MAX = 64;
 const TEXTS = { agent: "Agent", campaign: "Campaign", lead: "Lead", disposition: "Disposition" };
 
 function today() {
@@ -22,6 +23,16 @@ function dayBounds(day) {
   const bounds = [new Date(year, month - 1, date), new Date(year, month - 1, date + 1)];
   if (bounds.some((at) => Number.isNaN(at.getTime()))) return {};
   return { dialed_after: bounds[0].toISOString(), dialed_before: bounds[1].toISOString() };
+}
+
+function address(params) {
+  const query = params.toString();
+  return `#/calls${query ? `?${query}` : ""}`;
+}
+
+/** A number as the API compares it: without what people put between the digits, and without a leading plus. */
+function bare(number) {
+  return number.replace(/[\p{Zs}\p{Pd}\p{Cf}().\/]/gu, "").replace(/^\++/, "");
 }
 
 export class CallsView {
@@ -92,6 +103,7 @@ export class CallsView {
     add("day", "Day", el("input", { type: "date", max: today() }));
     const select = (values, word) =>
       el("select", {}, el("option", { value: "" }, "Any"), values.map((v) => el("option", { value: v }, word(v))));
+    add("number", "Number", el("input", { type: "search", inputmode: "tel", autocomplete: "off", maxlength: NUMBER_MAX }));
     add("status", "State", select(STATUSES, statusWord));
     add("direction", "Direction", select(["inbound", "outbound"], (v) => readable(v)));
     for (const [name, title] of Object.entries(TEXTS)) {
@@ -136,20 +148,22 @@ export class CallsView {
 
   #typed(slowly) {
     clearTimeout(this.typing);
+    const from = location.hash;
     this.typing = setTimeout(() => {
       const params = new URLSearchParams();
       for (const [name, { input }] of Object.entries(this.fields)) {
         const value = input.value.trim();
         if (name === "day" ? value !== today() : value !== "") params.set(name, value);
       }
+      // Who leaves a field for a link goes where that leads, and it is not drawn anew under the pointer.
+      if (location.hash !== from || from === address(params)) return;
       this.typed = true;
       this.#go(params);
     }, slowly ? TYPED_MS : 0);
   }
 
   #go(params) {
-    const query = params.toString();
-    const hash = `#/calls${query ? `?${query}` : ""}`;
+    const hash = address(params);
     if (location.hash === hash) this.#read();
     else location.hash = hash;
   }
@@ -172,7 +186,7 @@ export class CallsView {
 
   #query() {
     const query = { page: this.#page(), page_size: PAGE_SIZE, ...dayBounds(this.params.get("day") ?? today()) };
-    for (const name of ["status", "direction", ...Object.keys(TEXTS)]) query[name] = this.params.get(name);
+    for (const name of ["number", "status", "direction", ...Object.keys(TEXTS)]) query[name] = this.params.get(name);
     return query;
   }
 
@@ -218,12 +232,18 @@ export class CallsView {
 
   #nothing() {
     const filtered = Object.keys(this.fields).some((name) => name !== "day" && this.params.get(name));
+    const everyDay = new URLSearchParams(this.params);
+    everyDay.set("day", "");
+    everyDay.delete("page");
+    if (this.params.get("day") === "") {
+      return el("div", { class: "empty" }, el("p", {}, filtered ? "No call is like that." : "There is no call so far."));
+    }
     const words = filtered ? "No call of that day is like that." : "No call was dialled on that day so far.";
     return el(
       "div",
       { class: "empty" },
       el("p", {}, words),
-      el("p", {}, el("a", { href: "#/calls?day=" }, "Look through all days")),
+      el("p", {}, el("a", { href: `#/calls?${everyDay}` }, "Look through all days")),
     );
   }
 
@@ -259,6 +279,8 @@ export class CallsView {
   #fits(call) {
     const day = this.params.get("day") ?? today();
     if (day !== "" && day !== today()) return false;
+    const number = bare(this.params.get("number") ?? "");
+    if (number && bare(call.caller_number ?? "") !== number && bare(call.callee_number ?? "") !== number) return false;
     const has = { ...call, campaign: call.campaign_id, lead: call.lead_id, agent: call.agent_id };
     return ["status", "direction", ...Object.keys(TEXTS)].every((name) => {
       const wanted = this.params.get(name);

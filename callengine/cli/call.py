@@ -132,6 +132,7 @@ def _register_list(group: Commands) -> None:
         [
             "callengine call list --status failed --page-size 100",
             "callengine call list --campaign spring-2026 --json | jq '.data[].hangup_cause'",
+            "callengine call list --number '+49 30 1234'",
             "callengine call list --dialed-after 2026-11-22 --all --csv > calls.csv",
             "callengine call list --all --json | jq -r .id",
         ],
@@ -143,6 +144,7 @@ def _register_list(group: Commands) -> None:
     add("--lead", metavar="ID", help="only calls to this lead")
     add("--agent", metavar="ID", help="only calls that this agent was the first to handle")
     add("--disposition", metavar="CODE", help="only calls with this code")
+    add("--number", metavar="NUMBER", help="only calls from or to this number, with or without +, spaces or dashes")
     add("--dialed-after", type=rfc3339, metavar="TIME", help="dialled then or later: 2026-11-22, 2026-11-22T10:30Z")
     add("--dialed-before", type=rfc3339, metavar="TIME", help="before then; without an offset it is UTC")
     which = parser.add_mutually_exclusive_group()
@@ -294,7 +296,10 @@ def _hangup(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
-    names = ("status", "direction", "campaign", "lead", "agent", "disposition", "dialed_after", "dialed_before")
+    names = (
+        *("status", "direction", "campaign", "lead", "agent", "disposition", "number"),
+        *("dialed_after", "dialed_before"),
+    )
     if args.csv and args.json:
         args.parser.error("argument --csv: not allowed with argument --json")
     query = {name: getattr(args, name) for name in names}

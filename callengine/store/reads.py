@@ -19,7 +19,7 @@ from callengine.calls.call import Call
 from callengine.calls.facts import Source
 from callengine.calls.leg import Note
 from callengine.calls.record import CallRecord
-from callengine.store import counted, rows, schema, sql
+from callengine.store import counted, numbers, rows, schema, sql
 from callengine.store.database import Store
 from callengine.store.entities import Campaign, Lead, campaign_from
 
@@ -110,8 +110,11 @@ class Reads:
         each would cost as much again. It runs in the thread, so that two hundred do not hold the hub.
 
         ``filters``: ``campaign_id``, ``lead_id``, ``agent_id``, ``status``, ``direction``, ``disposition`` (equal to),
-        ``dialed_after_us`` (from then on) and ``dialed_before_us`` (before it).
+        ``dialed_after_us`` (from then on), ``dialed_before_us`` (before it), ``number`` (the caller's or the callee's,
+        as ``calls.numbers.comparable`` has it).
         """
+        if "number" in filters:
+            return self._of_number(tenant_id, filters, (page_size, _offset(page, page_size)), shown)
         if counted.is_counted(filters):
             return self._store.run(
                 lambda db: self._counted(db, tenant_id, filters, page, page_size, shown), self._timeout_s
@@ -129,6 +132,32 @@ class Reads:
         def read(db: peewee.Database) -> tuple[list[T], int]:
             found = sql.query(db, text, (*values, *values, *bounds)).fetchall()
             return [shown(*rows.fields_from(row[1:])) for row in found if row[1] is not None], found[0][0]
+
+        return self._store.run(read, self._timeout_s)
+
+    def _of_number(
+        self, tenant_id: str, filters: Mapping[str, str | int], bounds: tuple[int, int], shown: Callable[..., T]
+    ) -> tuple[list[T], int]:
+        """The same by way of the numbers. ``bounds``: limit and offset."""
+        packed = self._pack(tenant_id)
+        found, values = numbers.found(packed, filters)
+        if others := numbers.others(filters):
+            where, more = self._where(tenant_id, others)
+            found = (
+                f"SELECT dialled_us, call_id FROM ({found}) AS n CROSS JOIN call WHERE call.id = n.call_id AND {where}"
+            )
+            values += more
+        text = self._store.sql(
+            f"WITH found AS ({found}), total AS (SELECT count(*) AS n FROM found),"
+            " page AS (SELECT call_id FROM found ORDER BY dialled_us DESC, call_id DESC LIMIT ? OFFSET ?)"
+            f" SELECT total.n, {self._columns} FROM total LEFT JOIN"
+            " (page JOIN call ON call.id = page.call_id AND call.tenant_id = ?) ON TRUE"
+            f" ORDER BY {self._dialled.order}"
+        )
+
+        def read(db: peewee.Database) -> tuple[list[T], int]:
+            rows_ = sql.query(db, text, (*values, *bounds, packed)).fetchall()
+            return [shown(*rows.fields_from(row[1:])) for row in rows_ if row[1] is not None], rows_[0][0]
 
         return self._store.run(read, self._timeout_s)
 

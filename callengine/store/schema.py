@@ -194,6 +194,40 @@ class CallCount(_Model):
         primary_key = peewee.CompositeKey("tenant_id", "campaign_id", "span", "bucket", "status", "disposition")
 
 
+class CallNumber(_Model):
+    """That a call has a number, the caller's or the callee's; the database keeps it (migration 0004).
+
+    ``number`` as ``calls.numbers.comparable`` has it; ``batch`` says with which calls it was sorted in.
+    """
+
+    batch = peewee.BigIntegerField()
+    tenant_id = IdField()
+    number = peewee.TextField()
+    dialled_us = peewee.BigIntegerField()
+    call_id = IdField()
+
+    class Meta:
+        primary_key = peewee.CompositeKey("batch", "tenant_id", "number", "dialled_us", "call_id")
+
+
+class CallNumberBatch(_Model):
+    """A batch: its calls were dialled from ``first_us`` to ``last_us``."""
+
+    batch = peewee.BigIntegerField(primary_key=True)
+    first_us = peewee.BigIntegerField()
+    last_us = peewee.BigIntegerField()
+
+
+class CallNumberRecent(_Model):
+    """The numbers of a call that is in no batch yet. ``dialled_us``: ``MAX_INT`` where it has not been dialled."""
+
+    call_id = IdField(primary_key=True)
+    tenant_id = IdField()
+    dialled_us = peewee.BigIntegerField()
+    caller = peewee.TextField(null=True)
+    callee = peewee.TextField(null=True)
+
+
 class CallEvent(_Model):
     """One entry of a call's timeline; ``n`` counts from 1 in the order in which we learned of it."""
 
@@ -402,6 +436,9 @@ MODELS: Final = (
     Lead,
     Call,
     CallCount,
+    CallNumber,
+    CallNumberBatch,
+    CallNumberRecent,
     CallEvent,
     Outbox,
     Recording,

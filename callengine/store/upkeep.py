@@ -11,7 +11,7 @@ import gevent
 
 from callengine.config.sections import Webhooks
 from callengine.errors import StoreError
-from callengine.store import idempotency, setback
+from callengine.store import idempotency, numbers, setback
 from callengine.store.accounts import Accounts
 from callengine.store.clock import SetBack, clock_us
 from callengine.store.entities import Executes
@@ -77,11 +77,12 @@ class Upkeep:
             self._back_us += back_us
 
     def once(self) -> None:
-        """Writes down when keys were used, forgets old Idempotency-Keys, and what was told long ago.
+        """Writes down when keys were used, sorts calls by number, forgets old Idempotency-Keys and old events.
 
         Raises StoreUnavailable.
         """
         self._accounts.record_uses()
         now_us = self._now_us()
         self._executor.execute(lambda db: idempotency.prune(db, now_us), _TIMEOUT_S)
+        numbers.settle(self._executor)
         self._pruner.once()

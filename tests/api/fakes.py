@@ -16,6 +16,7 @@ from callengine.api.blueprint import create_app
 from callengine.api.services import Idempotency, Readiness, Services
 from callengine.calls.facts import Source
 from callengine.calls.leg import Note
+from callengine.calls.numbers import comparable
 from callengine.calls.record import CallRecord
 from callengine.config.originate import Agents, Application, Gateway, Originate
 from callengine.config.settings import Settings
@@ -202,6 +203,9 @@ def _matches(record: CallRecord, filters: Mapping[str, Any]) -> bool:
     if after is not None and (record.dial_us or 0) < after:
         return False
     if before is not None and (record.dial_us or 0) >= before:
+        return False
+    number = wanted.pop("number", None)
+    if number is not None and number not in {comparable(n or "") for n in (record.caller_number, record.callee_number)}:
         return False
     return all(getattr(record, name) == value for name, value in wanted.items())
 

@@ -77,6 +77,12 @@ def test_a_query_parameter_is_right_or_refused(world: World, ask: Ask, path: str
         "campaign=" + "x" * 129,
         "lead=%00",
         "agent=%7F",
+        "number=",
+        "number=%20-()",
+        "number=+",
+        "number=" + "1" * 65,
+        "number=4930%00",
+        "number=4930%0A",
         "dialed_after=yesterday",
         "dialed_after=2026-11-22",
         "dialed_after=2026-11-22T10:33:35",
@@ -93,6 +99,12 @@ def test_a_query_parameter_is_right_or_refused(world: World, ask: Ask, path: str
 def test_a_filter_is_right_or_refused(ask: Ask, query: str) -> None:
     body = problem(ask(f"GET /v1/calls?{query}"), 400)
     assert [error["loc"] for error in body["errors"]] == [["query", query.partition("=")[0]]]
+
+
+def test_a_refused_number_is_not_repeated(ask: Ask) -> None:
+    response = ask("GET /v1/calls?number=" + "4930" * 20)
+    assert response.status_code == 400
+    assert "49304930" not in response.text
 
 
 @pytest.mark.parametrize("query", [b"status=\xff\xfe", b"\xff=1", b"disposition=\xc0\x8a"])

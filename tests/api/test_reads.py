@@ -121,6 +121,12 @@ def test_what_was_not_dialled_yet_comes_first(world: World, ask: Ask) -> None:
         ("agent=1001", {"agent_id": "1001"}),
         ("disposition=SALE", {"disposition": "SALE"}),
         ("disposition=%E2%82%AC", {"disposition": "€"}),
+        ("number=%2B49301234", {"caller_number": "+49301234"}),
+        ("number=+49301234", {"caller_number": "+49301234"}),  # as whoever forgets to write + as %2B
+        ("number=49%20(30)%2F12-3.4", {"callee_number": "+49301234"}),
+        ("number=%E2%80%AA49%C2%A030%E2%80%911234%E2%80%AC", {"callee_number": "49 30-1234"}),
+        ("number=*98%23", {"callee_number": "*98#"}),
+        ("number=anonymous&direction=inbound", {"caller_number": "anonymous", "direction": "inbound"}),
         ("dialed_after=2026-11-22T10:33:35Z", {"dial_us": BASE_US}),
         ("dialed_before=2026-11-22T10:33:36%2B00:00", {"dial_us": BASE_US}),
         ("dialed_after=2026-11-22T11:33:35.301165%2B01:00", {"dial_us": BASE_US}),
@@ -130,6 +136,14 @@ def test_each_filter_finds_its_own(world: World, ask: Ask, query: str, fields: d
     wanted = world.add_call(ALICE, **fields)
     world.add_call(ALICE)
     assert [call["id"] for call in ask(f"GET /v1/calls?{query}").json["data"]] == [wanted.id]
+
+
+def test_a_number_is_found_whole_and_as_it_is(world: World, ask: Ask) -> None:
+    world.add_call(ALICE, caller_number="+49301234", callee_number="1000")
+    for query in ("0049301234", "030 1234", "4930123", "301234", "49301234 ext 1", "%2549301234"):
+        assert ask(f"GET /v1/calls?number={query}").json["total"] == 0, query
+    following = ask("GET /v1/calls?number=%2B49301234&page_size=1&page=2").headers["Link"]
+    assert "number=%2B49301234" in following
 
 
 def test_instants_bound_half_open_spans(world: World, ask: Ask) -> None:

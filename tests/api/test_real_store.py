@@ -108,7 +108,8 @@ def test_a_thousand_calls_of_one_instant_paged_at_seven(house: House) -> None:
 
 def test_each_filter_reaches_the_database(house: House) -> None:
     house.writer.put(a_call(T0, tenant_id=house.alice))
-    wanted = a_call(T0 + 10_000_000, tenant_id=house.alice, campaign="c", lead="l", direction="inbound")
+    number = {"caller_number": "+49 30-99"}
+    wanted = a_call(T0 + 10_000_000, tenant_id=house.alice, campaign="c", lead="l", direction="inbound", **number)
     house.writer.put(ended(wanted))
     house.writer.flush(5)
     assert house.ask(f"PATCH /v1/calls/{wanted.id}", json={"disposition": "SALE"}).status_code == 200
@@ -120,6 +121,8 @@ def test_each_filter_reaches_the_database(house: House) -> None:
         "lead=l",
         "disposition=SALE",
         f"dialed_after={at}",
+        "number=493099",
+        f"number=%2B49(30)99&dialed_after={at}&status=failed&campaign=c&disposition=SALE",
         f"status=failed&direction=inbound&campaign=c&lead=l&disposition=SALE&dialed_after={at}",
     ):
         body = house.ask(f"GET /v1/calls?{query}").json
@@ -136,6 +139,7 @@ def test_each_filter_reaches_the_database(house: House) -> None:
         "disposition=" + "x" * 3000,
         "campaign=%27%3B--",
         "lead=%F0%9F%98%80",
+        "number=%F0%9F%98%80%27%3B--",
         "page=46116860184273879&page_size=200",
         "dialed_after=0001-01-01T00:00:00Z&dialed_before=9999-12-31T23:59:59Z",
         "dialed_after=0001-01-01T00:00:00%2B23:59",

@@ -86,7 +86,7 @@ def test_the_recording_is_described(document: dict[str, Any]) -> None:
 def test_parameters_have_the_bounds_that_are_kept(document: dict[str, Any]) -> None:
     parameters = {p["name"]: p for p in document["paths"]["/v1/calls"]["get"]["parameters"]}
     assert list(parameters) == (
-        "page page_size status disposition direction campaign lead agent dialed_after dialed_before".split()
+        "page page_size status disposition direction campaign lead agent number dialed_after dialed_before".split()
     )
     page, size = parameters["page"]["schema"], parameters["page_size"]["schema"]
     assert page == {"type": "integer", "default": 1, "minimum": 1, "maximum": MAX_PAGE}

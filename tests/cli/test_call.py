@@ -154,6 +154,9 @@ def test_show_list_events_hangup(daemon: Daemon, tmp_path: Path) -> None:
     assert (asked["dialed_after"], asked["dialed_before"]) == (["2026-11-22T00:00:00Z"], ["2026-11-22T10:30:00Z"])
     assert run_call(daemon, tmp_path, "list", "--dialed-after", "yesterday").returncode == 2
 
+    run_call(daemon, tmp_path, "list", "--number", "+49 30 1234")
+    assert parse_qs(urlsplit(daemon.asked[-1].path).query)["number"] == ["+49 30 1234"]
+
     event = {"time": None, "name": "created", "detail": None, "source": "event", "leg": "f"}
     daemon.answers = [(200, {"data": [event]})]
     assert b"created" in run_call(daemon, tmp_path, "events", ID).stdout

@@ -105,6 +105,7 @@ def describe_formats() -> None:
     """What the document's own formats mean, which no JSON schema can say."""
     plain = st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])
     schemathesis.openapi.format("own-id", st.text(plain, min_size=1, max_size=40).filter(usable_id))
+    schemathesis.openapi.format("phone-number", st.from_regex(r"\+?[0-9]([ ()./-]?[0-9*#]){0,20}", fullmatch=True))
     schemathesis.openapi.format("text", st.text(plain, min_size=1, max_size=64))
     url = st.from_regex(r"https://[a-z]{1,20}\.example\.com/[a-z]{0,20}", fullmatch=True)
     schemathesis.openapi.format("endpoint-url", url)

@@ -180,7 +180,8 @@ def test_the_api_has_what_the_page_asks_for(client: FlaskClient) -> None:
     assert {"v1/key", "v1/calls", "v1/calls/*", "v1/calls/*/events", "v1/calls/*/analysis", "v1/stream"} <= found
     parameters = {one["name"] for one in document["paths"]["/v1/calls"]["get"]["parameters"]}
     source = (FOLDER / "calls.js").read_text() + (FOLDER / "live.js").read_text()
-    used = {"status", "direction", "agent", "campaign", "lead", "disposition", "dialed_after", "dialed_before"}
+    used = {"status", "direction", "agent", "campaign", "lead", "disposition", "number"}
+    used |= {"dialed_after", "dialed_before"}
     assert used | {"page", "page_size"} == parameters
     assert all(re.search(rf"\b{name}\b", source) for name in used)
 

@@ -231,6 +231,26 @@ def test_the_calls_of_today_are_filtered_and_the_filter_is_an_address(
     assert signed_in.js("document.querySelector('#filter-campaign').value") == ""
 
 
+def test_a_number_is_searched_for_on_any_day(house: House, signed_in: Page) -> None:
+    ids = [house.call("9404", variables={"standin_ring_s": "0.1"}) for _ in range(2)]
+    go(signed_in, "#/calls?day=2020-01-01")
+    signed_in.until("document.querySelector('.empty')?.textContent.includes('No call was dialled')")
+    assert signed_in.js("document.querySelector('label[for=filter-number]').textContent") == "Number"
+    signed_in.type("#filter-number", "1 (555) 010-9404")
+    signed_in.until("document.querySelector('.empty')?.textContent.includes('No call of that day')")
+    signed_in.click(".empty a")
+    listed = "[...document.querySelectorAll('.calls tbody a')].map((a) => a.hash.slice(8)).sort().join()"
+    signed_in.until(f"{listed} === '{','.join(sorted(ids))}'")
+    assert signed_in.js("new URLSearchParams(location.hash.split('?')[1]).get('number')") == "1 (555) 010-9404"
+    go(signed_in, "#/calls?number=15550109404")
+    signed_in.until("document.querySelector('.summary').textContent === '2 calls'")
+    house.call("9405", variables={"standin_ring_s": "0.1"})
+    house.call("9404", variables={"standin_ring_s": "0.1"})
+    signed_in.until("document.querySelector('.news').textContent === '1 newer call: show'")
+    go(signed_in, "#/calls?day=&number=404")
+    signed_in.until("document.querySelector('.empty')?.textContent === 'No call is like that.'")
+
+
 def test_the_list_goes_page_by_page(house: House, signed_in: Page) -> None:
     for _ in range(55):
         house.call("486", variables={"standin_ring_s": "0.1"}, lead_id="paged")
