@@ -73,7 +73,7 @@ def _settle(db: peewee.Database) -> None:
     if sql.is_postgres(db):
         raw: Any = cast(Any, db).connection()
         before, raw.autocommit = raw.autocommit, True
-        raw.execute("VACUUM ANALYZE call")
+        raw.execute("VACUUM ANALYZE call, call_number, call_number_recent")
         raw.autocommit = before
     else:
         sql.query(db, "PRAGMA wal_checkpoint(TRUNCATE)")

@@ -15,6 +15,7 @@ import gevent
 import peewee
 
 from callengine.store import schema, sql
+from callengine.store.database import Kind
 from callengine.store.entities import Executes
 
 LEAST: Final = 8_000
@@ -24,6 +25,13 @@ _ROUNDS: Final = 200
 _TIMEOUT_S: Final = 10.0
 _NOT_DIALLED_US: Final = schema.MAX_INT
 _OWN: Final = frozenset({"number", "dialed_after_us", "dialed_before_us"})
+# Batch by batch, each an index by itself. SQLite takes a CROSS JOIN in its order; Postgres a subquery with OFFSET.
+_IN_BATCHES: Final[dict[Kind, str]] = {
+    "sqlite": "call_number_batch AS b CROSS JOIN call_number AS n"
+    " WHERE n.batch = b.batch AND n.tenant_id = ? AND n.number = ?",
+    "postgres": "call_number_batch AS b CROSS JOIN LATERAL (SELECT dialled_us, call_id FROM call_number"
+    " WHERE batch = b.batch AND tenant_id = ? AND number = ? OFFSET 0) AS n WHERE TRUE",
+}
 _BATCH: Final = "INSERT INTO call_number_batch (batch, first_us, last_us) VALUES (?, ?, ?)"
 _ENTRIES: Final = (
     "INSERT INTO call_number (batch, tenant_id, number, dialled_us, call_id)"
@@ -44,7 +52,7 @@ def others(filters: Mapping[str, str | int]) -> dict[str, str | int]:
     return {name: value for name, value in filters.items() if name not in _OWN}
 
 
-def found(tenant_id: Any, filters: Mapping[str, str | int]) -> tuple[str, list[Any]]:
+def found(kind: Kind, tenant_id: Any, filters: Mapping[str, str | int]) -> tuple[str, list[Any]]:
     """The query, with ``?``, for the tenant's calls with ``filters["number"]``, dialled when it is asked for: their
     ``dialled_us`` (what was not dialled yet as the newest) and ``call_id``, each call once. And its values.
     """
@@ -66,9 +74,7 @@ def found(tenant_id: Any, filters: Mapping[str, str | int]) -> tuple[str, list[A
     text = (
         "SELECT dialled_us, call_id FROM call_number_recent"
         f" WHERE tenant_id = ? AND (caller = ? OR callee = ?){when}"
-        # Batch by batch: each is an index by itself.
-        " UNION ALL SELECT n.dialled_us, n.call_id FROM call_number_batch AS b CROSS JOIN call_number AS n"
-        f" WHERE n.batch = b.batch AND n.tenant_id = ? AND n.number = ?{which}{when}"
+        f" UNION ALL SELECT dialled_us, call_id FROM {_IN_BATCHES[kind]}{which}{when}"
     )
     return text, [tenant_id, number, number, *of_bounds, tenant_id, number, *of_batches, *of_bounds]
 

@@ -140,7 +140,7 @@ class Reads:
     ) -> tuple[list[T], int]:
         """The same by way of the numbers. ``bounds``: limit and offset."""
         packed = self._pack(tenant_id)
-        found, values = numbers.found(packed, filters)
+        found, values = numbers.found(self._store.kind, packed, filters)
         if others := numbers.others(filters):
             where, more = self._where(tenant_id, others)
             found = (

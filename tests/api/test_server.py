@@ -324,7 +324,11 @@ def test_the_log_has_no_query_and_no_key(start: Start, caplog: pytest.LogCapture
     with caplog.at_level(logging.DEBUG):
         exchange(
             server,
-            b"GET /v1/calls?lead=secret-lead HTTP/1.1\r\nAuthorization: Bearer very-secret-key\r\n\r\n",
+            b"GET /v1/calls?lead=secret-a&number=%2B49301234 HTTP/1.1\r\nAuthorization: Bearer very-secret-key\r\n\r\n",
+        )
+        exchange(
+            server,
+            b"GET /v1/calls?number=49301234%00 HTTP/1.1\r\nAuthorization: Bearer very-secret-key\r\n\r\n",
         )
         exchange(server, b"GET /v1/\x1b[31mcalls?token=secret HTTP/1.1\r\n\r\n")
         exchange(server, b"BAD /?token=secret\r\n\r\n")
@@ -332,6 +336,7 @@ def test_the_log_has_no_query_and_no_key(start: Start, caplog: pytest.LogCapture
     assert "GET /v1/?[31mcalls 404 " in caplog.text
     assert " - - 400 " in caplog.text
     assert "secret" not in caplog.text
+    assert "9301234" not in caplog.text
     assert "\x1b" not in caplog.text
 
 

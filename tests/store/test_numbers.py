@@ -6,6 +6,7 @@ import random
 from importlib import import_module
 from typing import Any
 
+import gevent
 import peewee
 import pytest
 
@@ -13,7 +14,7 @@ from callengine.calls.call import Call
 from callengine.calls.numbers import comparable, searched
 from callengine.store import numbers, rows, schema, sql
 from callengine.store.accounts import Accounts
-from callengine.store.database import Store
+from callengine.store.database import Store, transaction
 from callengine.store.reads import Reads
 from callengine.store.upkeep import Upkeep
 from callengine.store.writer import Writer
@@ -202,6 +203,37 @@ def test_a_group_that_fails_leaves_the_numbers_alone(store: Store, writer: Write
         writer.execute(fails, 10)
     _holds(store)
     assert store.run(_kept, 10)
+
+
+def test_a_call_that_changes_while_it_is_put_into_a_batch_is_found_once(postgres_store: Store) -> None:
+    """Another engine may be at that."""
+    call_id = _committed(postgres_store, a_call(caller_number="1000", callee_number="2000")).id
+    first, second = postgres_store.connection(readonly=False), postgres_store.connection(readonly=False)
+    first.connect()
+    second.connect()
+    text = "UPDATE call SET caller_number = '3000', dial_us = dial_us + 7 WHERE id = ?"
+    try:
+        with transaction(first):
+            assert numbers.make_batch(first, 1, 10) == 1
+            change = gevent.get_hub().threadpool.spawn(sql.run, second, text, (call_id,))
+            gevent.sleep(0.3)
+            assert not change.ready()
+        change.get(timeout=10)
+    finally:
+        first.close()
+        second.close()
+    _holds(postgres_store)
+    for number, total in (("1000", 0), ("2000", 1), ("3000", 1)):
+        assert Reads(postgres_store).calls(TENANT, {"number": number}, 1, 10)[1] == total
+
+
+def _committed(store: Store, call: Call) -> Call:
+    made = Writer(store)
+    made.start()
+    made.put(call)
+    made.flush(10)
+    made.stop(10)
+    return call
 
 
 @pytest.mark.parametrize("fill", [7, 200_000])
