@@ -108,7 +108,7 @@ class _Server:
         words = command.split()
         match words[0]:
             case b"show":
-                rows = [{"uuid": channel} for channel in self._channels]
+                rows = [{"uuid": channel} for channel in list(self._channels)]  # more may come meanwhile
                 return json.dumps({"row_count": len(rows), "rows": rows} if rows else {"row_count": 0}).encode()
             case b"uuid_dump":
                 return self._channels.get(words[1].decode(), b"-ERR No such channel!\n")
