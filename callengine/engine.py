@@ -168,7 +168,9 @@ class Engine:
         counts = self.metrics.events.counts
 
         def repeated() -> None:
-            counts[LegDestroyed.__name__] += 1
+            # Without the lease the events are another engine's, and it counts them.
+            if self._held is not None:
+                counts[LegDestroyed.__name__] += 1
 
         return Sieve(self.translator, repeated)
 

@@ -170,6 +170,18 @@ def test_who_lost_the_lease_is_not_ready(rig: Rig, monkeypatch: pytest.MonkeyPat
     assert (engine.ready, engine.holds) == (False, False)
 
 
+def test_ends_told_twice_are_left_out_and_counted_by_who_holds_the_lease(rig: Rig) -> None:
+    engine, counts = rig.engine, rig.engine.metrics.events.counts
+    ended = headers("u1", us(1), hangup=us(5))
+    twice = [event("CHANNEL_HANGUP_COMPLETE", ended), event("CHANNEL_DESTROY", ended)]
+    engine.link._new_client().process_events(twice)
+    # Another engine has the switch, and takes them in.
+    assert (engine.intake.accepted, counts["LegDestroyed"]) == (1, 0)
+    engine._held = Fence("sw1", "us", 1, 15)
+    engine.link._new_client().process_events(twice)
+    assert (engine.intake.accepted, counts["LegDestroyed"]) == (2, 1)
+
+
 def gauges(rig: Rig, name: str) -> dict[str, float]:
     value = rig.engine.metrics.registry.get_sample_value
     return {s: value(name, {"status": s}) or 0.0 for s in ("dialing", "ringing", "answered", "agent_connected")}

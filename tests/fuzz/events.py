@@ -70,7 +70,7 @@ def _without_empty(fact: Fact | None) -> Fact | None:
 
 
 class JsonEvents:
-    """A fact that anything can hold, or MalformedEvent; by the fast way or the slow one, the same."""
+    """A fact that anything can hold, or MalformedEvent; by the fast way, the slow one, or its digest, the same."""
 
     name = "json-events"
     share = 10
@@ -82,6 +82,9 @@ class JsonEvents:
         body = b"".join(parts)
         translator = dice.choice(TRANSLATORS)
         fact = read(translator, "json", body)
+        digest = translator.digest(body)
+        left = None if digest is None else read(translator, "json", digest)
+        assert left == fact, f"{fact} of the event, {left} of its digest"
         try:
             headers = {name: found for name, found in load_object(body, "event body").items() if found != ""}
             slowly: Any = _without_empty(translator.headers(headers))
