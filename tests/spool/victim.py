@@ -21,6 +21,7 @@ from callengine.calls.book import Book, Rules
 from callengine.config.sections import Database
 from callengine.esl.headers import Translator
 from callengine.esl.intake import IntakeQueue
+from callengine.esl.sieve import Sieve
 from callengine.esl.wire import Framer
 from callengine.metrics import Metrics
 from callengine.spool.replay import Replay
@@ -46,6 +47,7 @@ def run(folder: Path, load: Path) -> None:
     intake = IntakeQueue(disk=spool, spill_events=500)
     book = Book(NODE, Rules(default_tenant=TENANT))
     translator = Translator()
+    sieve = Sieve(translator)
     tracker = Tracker(book, intake, translator, writer, Metrics(), on_taken=spool.keep_fact)
     for call in reads.live_calls(NODE):
         book.restore(call, time.monotonic())
@@ -56,7 +58,7 @@ def run(folder: Path, load: Path) -> None:
     at = int(os.pread(progress, 20, 0) or b"0")
     _say("ready")
     while at < len(bodies):
-        assert intake.put_many(bodies[at : at + BATCH])
+        assert intake.put_many(sieve(bodies[at : at + BATCH]))
         at += BATCH
         os.pwrite(progress, b"%020d" % at, 0)
         gevent.sleep(PAUSE_S)
