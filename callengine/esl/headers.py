@@ -233,9 +233,9 @@ class _ChannelEvent:
         for index, header in enumerate((*more[1:], *(header for _, header in self._originals))):
             self._read(f"more_{index}", header)
         named_by = list(dict.fromkeys(self._by_header[header] for header in named))
-        texts = [name for name, kind, _ in self._fields if kind in (str, _TEXT) and name not in named_by]
         for index, header in enumerate(header for header in _LINKS if header not in self._by_header):
             self._read(f"link_{index}", header)
+        texts = [name for name, kind, _ in self._fields if kind in (str, _TEXT) and name not in named_by]
         self.kind = msgspec.defstruct(
             base.__name__,
             self._fields,

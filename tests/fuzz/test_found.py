@@ -34,6 +34,7 @@ def test_json_of_any_depth_is_read_or_set_aside(depth: int, inner: bytes) -> Non
         b'{"Event-Name":"BACKGROUND_JOB","Job-UUID":"a\\u0000b","Core-UUID":"\\u0000","_body":"+OK \\u0000"}',
         b'{"Event-Name":"HEARTBEAT","Core-UUID":"a\\u0000b"}',
         b'{"Event-Name":"SHUTDOWN","Core-UUID":"a\\u0000b"}',
+        CREATE + b',"variable_originate_signal_bond":"a\\u0000b"}',
     ],
 )
 def test_no_fact_holds_a_nul(body: bytes) -> None:
