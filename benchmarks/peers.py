@@ -159,7 +159,9 @@ def callengine_client(port: int, count: int) -> None:
         gc.freeze()
         engine.start()
         before_s = used_s()
-        while engine.tracker.applied < count or writer.depth:
+        heard = None
+        while heard is None or heard.events_received < count or engine.tracker.behind or writer.depth:
+            heard = engine.link.client or heard
             gevent.sleep(0.005)
         _done(before_s)
         engine.give_back()
