@@ -59,9 +59,15 @@ def _absolute(path: Path) -> Path:
     return path
 
 
+# switch_ivr_async.c: a number, and a flag.
+_RECORDINGS = frozenset({"record_ms", "RECORD_DISCARDED"})
+
+
 def _variable_name(value: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", value):
         raise ValueError("must be the name of a channel variable: letters, digits, '_', '.' and '-'")
+    if value in _RECORDINGS:
+        raise ValueError(f"must not be {value}: that is what FreeSWITCH tells of a recording")
     return value
 
 

@@ -188,6 +188,7 @@ def test_secrets_are_in_no_error(tmp_path: Path, text: str) -> None:
         ("[s3]\nprefix = 'a/../b'", "s3.prefix: must be names of letters"),
         ("[s3]\nprefix = '/a'", "s3.prefix: must be names of letters"),
         ("[tracking]\ntenant_variable = 'sip_h_X-Tenant'", "must not be a SIP header"),
+        ("[tracking]\nagent_variables = ['cc_agent', 'record_ms']", "must not be record_ms"),
         ("[tracking]\nlead_variable = 'a b'", "must be the name of a channel variable"),
         ("[log]\nlevel = 'loud'", "log.level: must be 'debug'"),
         ("esl = 3", "esl: must be a table"),
