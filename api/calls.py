@@ -14,6 +14,7 @@ from callengine.api.bodies import CallChanges, CallsQuery, CampaignCallsQuery
 from callengine.api.fields import DISPOSITION_MAX
 from callengine.api.frame import Frame, answer, unavailable
 from callengine.api.services import Services
+from callengine.api.short import CAUGHT_UP
 from callengine.api.shown import Call, CallList, EventList
 from callengine.calls.ids import usable_id
 from callengine.calls.leg import Note
@@ -127,7 +128,8 @@ def add_call_routes(frame: Frame) -> None:
 
         The call as it stands, also while it is going on."""
         wanted = canonical(call_id)
-        services.catch_up(wanted)
+        if CAUGHT_UP not in request.environ:
+            services.catch_up(wanted)
         call = reads.shown_call(tenant_id, wanted, shown_fields(services))
         if call is None:
             raise NoSuchCall

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _CALL = re.compile(r"/v1/calls/([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})", re.ASCII)
 _SCOPE = "calls:read"
+CAUGHT_UP = "callengine.caught_up"
+"""Set in the WSGI environment where what arrived of the call was waited for already."""
 
 
 class ShortWay:
@@ -56,6 +58,7 @@ class ShortWay:
             return self._application(environ, start_response)
         try:
             self._catch_up(found[1])
+            environ[CAUGHT_UP] = True
             call = self._reads.shown_call(tenant_id, found[1], self._shown)
             body = None if call is None else orjson.dumps(call)
         except Exception as error:  # noqa: BLE001  what has no answer here has one there

@@ -73,6 +73,18 @@ def test_the_answer_is_the_long_ways(ways: Ways) -> None:
     assert ways.same() == (200, True)
 
 
+def test_what_arrived_of_a_call_is_waited_for_once() -> None:
+    """Also where it is not there, which the long way says: whoever waits for a call asks for it again and again."""
+    world, waited = World(), list[str]()
+    client = fakes.app(world, catch_up=waited.append).test_client()
+    alice, there, missing = world.key("key-of-alice", ALICE), world.add_call(ALICE).id, str(uuid4())
+    for _ in range(2):  # the first time the key is not known yet
+        assert client.get(f"/v1/calls/{there}", headers=alice).status_code == 200
+        assert client.get(f"/v1/calls/{missing}", headers=alice).status_code == 404
+        assert waited == [there, missing]
+        waited.clear()
+
+
 @pytest.mark.parametrize(
     ("path", "more"),
     [
