@@ -1,7 +1,8 @@
 """Calls a second from the first byte to the committed row, on SQLite and Postgres, with empty and with full stores.
 
 The recorded load goes through the whole engine as in ``bench_intake`` (one core; timeline, spool and outbox on, one
-endpoint), into a store that has so many calls already. Postgres runs as its makers have it, every commit on the disk.
+endpoint), into a store that has so many calls already, all of them on the disk: the kernel is not still writing them.
+Postgres runs as its makers have it, every commit on the disk.
 
     python benchmarks/bench_durable.py [--calls 0,1000000,5000000] [--databases sqlite,postgres] [--copies 20]
 """
@@ -48,6 +49,7 @@ def filled(url: str, folder: Path, have: int, wanted: int) -> None:
     store = filling.opened(folder, url)
     filling.fill(store, wanted - have, first=have)
     store.close()
+    os.sync()
 
 
 def main() -> None:
