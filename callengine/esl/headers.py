@@ -127,54 +127,30 @@ def _mended(text: str) -> str:
     return text.replace("\0", "\ufffd") if "\0" in text else text
 
 
-class _JobEvent(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    gc=False,
-    omit_defaults=True,
-    tag_field=_NAME,
-    tag="BACKGROUND_JOB",
-):
-    job_uuid: str = msgspec.field(name="Job-UUID", default="")
-    text: str = msgspec.field(name="_body", default="")
+class _OtherEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False, omit_defaults=True, tag_field=_NAME):
+    """One that is about no channel."""
+
     core_uuid: str = msgspec.field(name="Core-UUID", default="")
     at_us: Micros = msgspec.field(name="Event-Date-Timestamp", default=0)
+
+
+class _JobEvent(_OtherEvent, frozen=True, kw_only=True, gc=False, tag="BACKGROUND_JOB"):
+    job_uuid: str = msgspec.field(name="Job-UUID", default="")
+    text: str = msgspec.field(name="_body", default="")
 
     def fact(self) -> Fact:
         job_uuid, text, core_uuid = map(_mended, (self.job_uuid, self.text.strip(), self.core_uuid))
         return JobAnswered(job_uuid=job_uuid, text=text, core_uuid=core_uuid, at_us=self.at_us)
 
 
-class _HeartbeatEvent(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    gc=False,
-    omit_defaults=True,
-    tag_field=_NAME,
-    tag="HEARTBEAT",
-):
-    core_uuid: str = msgspec.field(name="Core-UUID", default="")
-    at_us: Micros = msgspec.field(name="Event-Date-Timestamp", default=0)
+class _HeartbeatEvent(_OtherEvent, frozen=True, kw_only=True, gc=False, tag="HEARTBEAT"):
     session_count: int | None = msgspec.field(name="Session-Count", default=None)
 
     def fact(self) -> Fact:
         return Heartbeat(core_uuid=_mended(self.core_uuid), at_us=self.at_us, session_count=self.session_count)
 
 
-class _ShutdownEvent(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    gc=False,
-    omit_defaults=True,
-    tag_field=_NAME,
-    tag="SHUTDOWN",
-):
-    core_uuid: str = msgspec.field(name="Core-UUID", default="")
-    at_us: Micros = msgspec.field(name="Event-Date-Timestamp", default=0)
-
+class _ShutdownEvent(_OtherEvent, frozen=True, kw_only=True, gc=False, tag="SHUTDOWN"):
     def fact(self) -> Fact:
         return SwitchShutdown(core_uuid=_mended(self.core_uuid), at_us=self.at_us)
 
@@ -187,20 +163,20 @@ _OTHER_EVENTS: Final[dict[str, type[Any]]] = {
 
 
 class _Reader(NamedTuple):
-    """How one event is read: into which type, from which headers, what makes the fact of that, and whether it is
-    one.
+    """How one event is read: into which type, from which headers, what makes the fact of that, and what it lacks to be
+    one, if anything.
     """
 
     kind: type[Any]
     headers: frozenset[str]
     decode: Callable[[bytes], Any]
     finish: Callable[[Any, bool], Fact]
-    sound: Callable[[Any], bool]
+    lacks: Callable[[Any], str | None]
 
 
-def _reader(kind: type[Any], finish: Callable[[Any, bool], Fact], sound: Callable[[Any], bool]) -> _Reader:
+def _reader(kind: type[Any], finish: Callable[[Any, bool], Fact], lacks: Callable[[Any], str | None]) -> _Reader:
     headers = frozenset(field.encode_name for field in msgspec.structs.fields(kind))
-    return _Reader(kind, headers, msgspec.json.Decoder(kind, strict=False).decode, finish, sound)
+    return _Reader(kind, headers, msgspec.json.Decoder(kind, strict=False).decode, finish, lacks)
 
 
 class _ChannelEvent:
@@ -261,18 +237,18 @@ class _ChannelEvent:
         self._fields.append((name, kind, msgspec.field(default=default, name=header)))
 
     @staticmethod
-    def sound(decoded: Any) -> bool:
-        """Whether it says of which channel, and when."""
-        return 0 < len(decoded.uuid) <= _MAX_UUID_CHARS and decoded.at_us > 0
+    def lacks(decoded: Any) -> str | None:
+        """What is missing of which channel it is about, and when."""
+        if not 0 < len(decoded.uuid) <= _MAX_UUID_CHARS:
+            return "a usable Unique-ID"
+        return None if decoded.at_us else "Event-Date-Timestamp"
 
     def finish(self, decoded: Any, nul: bool) -> Fact:
         """The fact itself; ``nul``: there may be NUL in it. Raises MalformedEvent where it says of no channel, or not
         when.
         """
-        if not 0 < len(decoded.uuid) <= _MAX_UUID_CHARS:
-            raise MalformedEvent(f"{self._event} without a usable Unique-ID")
-        if not decoded.at_us:
-            raise MalformedEvent(f"{self._event} without Event-Date-Timestamp")
+        if (lacking := self.lacks(decoded)) is not None:
+            raise MalformedEvent(f"{self._event} without {lacking}")
         if nul:
             decoded = self._without_nul(decoded)
         agent: str | None = None
@@ -343,8 +319,8 @@ def _stated(decoded: Any, nul: bool) -> Fact:
     return cast(Fact, decoded.fact())
 
 
-def _always(decoded: Any) -> bool:
-    return True
+def _nothing(decoded: Any) -> str | None:
+    return None
 
 
 @lru_cache(maxsize=8)
@@ -355,7 +331,7 @@ def _readers(variables: Variables) -> dict[bytes, _Reader]:
         "campaign": f"variable_{variables.campaign}",
         "lead": f"variable_{variables.lead}",
     }
-    readers = {event.encode(): _reader(kind, _stated, _always) for event, kind in _OTHER_EVENTS.items()}
+    readers = {event.encode(): _reader(kind, _stated, _nothing) for event, kind in _OTHER_EVENTS.items()}
     plain = {
         name: _NO_HEADER if header.startswith("variable_") and name != "tenant" else header
         for name, header in headers.items()
@@ -365,7 +341,7 @@ def _readers(variables: Variables) -> dict[bytes, _Reader]:
             shape = _ChannelEvent(event, base, plain, ())
         else:
             shape = _ChannelEvent(event, base, headers, variables.agents)
-        readers[event.encode()] = _reader(shape.kind, shape.finish, shape.sound)
+        readers[event.encode()] = _reader(shape.kind, shape.finish, shape.lacks)
     return readers
 
 
@@ -405,7 +381,7 @@ class Translator:
             return None if name.replace(b"_", b"").isalnum() else body
         try:
             decoded = reader.decode(body)
-            return _encode(decoded) if reader.sound(decoded) else body
+            return _encode(decoded) if reader.lacks(decoded) is None else body
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
             return body
 
