@@ -35,7 +35,7 @@ def _nothing(world: World, seconds: float) -> None:
 def _kill(world: World, seconds: float) -> None:
     """At a random instant, also while it starts; down for up to 30 s."""
     world.expected_down = True
-    world.daemon.kill()
+    world.kill_daemon()
     gevent.sleep(world.dice.uniform(0, min(_DOWN_S, seconds)))
     world.daemon.start(wait=False)
     world.expected_down = False
@@ -88,16 +88,29 @@ def _reload(world: World, seconds: float) -> None:
 
 
 def _switch_killed(world: World, seconds: float) -> None:
-    world.switch.kill()
+    world.switch.kill(world.unheard_since())
     gevent.sleep(world.dice.uniform(0, 5))
     world.switch.start()
     world.until_ready()
 
 
 def _switch_shut_down(world: World, seconds: float) -> None:
-    world.switch.shut_down()
+    world.switch.shut_down(world.unheard_since())
     gevent.sleep(world.dice.uniform(0, 5))
     world.switch.start()
+    world.until_ready()
+
+
+def _both_killed(world: World, seconds: float) -> None:
+    """The daemon some time before the switch: what was said between is known to nobody when both are back."""
+    world.expected_down = True
+    world.kill_daemon()
+    gevent.sleep(world.dice.uniform(0, seconds))
+    world.switch.kill(world.unheard_since())
+    gevent.sleep(world.dice.uniform(0, 5))
+    world.switch.start()
+    world.daemon.start(wait=False)
+    world.expected_down = False
     world.until_ready()
 
 
@@ -190,6 +203,9 @@ FAULTS: Final[dict[str, Fault]] = {
         Fault("reload", "event socket cut: reload mod_event_socket", 10, _reload),
         Fault("switch-killed", "FreeSWITCH killed -9 and restarted", 5, _switch_killed, _SWITCH, (8.0, 20.0)),
         Fault("switch-shut-down", "FreeSWITCH shut down and restarted", 5, _switch_shut_down, _SWITCH, (8.0, 20.0)),
+        Fault(
+            "both-killed", "daemon killed -9, then FreeSWITCH, both restarted", 5, _both_killed, _SWITCH, (8.0, 20.0)
+        ),
         Fault("postgres-stopped", "Postgres stopped", 5, _postgres_stopped, _POSTGRES, (5.0, 15.0)),
         Fault("postgres-restarted", "Postgres restarted", 5, _postgres_restarted, _POSTGRES, (5.0, 15.0)),
         Fault("postgres-terminated", "all connections of Postgres terminated", 5, _postgres_terminated, _POSTGRES),
@@ -198,7 +214,7 @@ FAULTS: Final[dict[str, Fault]] = {
         Fault("clock", "clock set back and forth by an hour", 5, _clock, _CLOCK),
         Fault("garbled", "every event doubled, 5% late, 1 in 10,000 garbage", 20, _garbled, _PROXY, (0.0, 0.1)),
         Fault(
-            "everything", "all of these by turns, but the disk", 26, _everything, _SWITCH | _PROXY | _CLOCK, (0.5, 4.0)
+            "everything", "all of these by turns, but the disk", 28, _everything, _SWITCH | _PROXY | _CLOCK, (0.5, 4.0)
         ),
         Fault("database", "what can befall a database, and the daemon meanwhile", 20, _database, pause_s=(0.5, 4.0)),
     )

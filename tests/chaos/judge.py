@@ -53,7 +53,8 @@ class Verdict:
 
 @dataclass
 class Evidence:
-    """All that there is to judge by. ``deaths``: when the switch was being killed, from and until, our clock.
+    """All that there is to judge by. ``deaths``: when the switch was being killed, from and until, our clock; from when
+    the daemon went down, where both were down at once.
 
     ``delivered``: by call, the ``seq`` of each event that its receiver took, and the call in the last of them.
     ``retold``: calls of which two events came under one ``seq``. ``stuck``: calls live when none was to be any more.
@@ -149,7 +150,8 @@ def _without_cdr(e: Evidence, call: Mapping[str, Any], seen: set[str]) -> Iterab
     """What such a call claims beyond what anybody told."""
     uuid = call["fs_uuid"]
     heard = e.heard.get(uuid)
-    if heard is None and call["end_source"] == "clock":
+    unheard = heard is None or _near_a_death(e, iso(heard.created_us or None), 0.0)
+    if unheard and call["end_source"] == "clock":
         yield from _without_channel(e, call, seen)
         return
     if not e.deaths:
@@ -171,10 +173,11 @@ def _without_cdr(e: Evidence, call: Mapping[str, Any], seen: set[str]) -> Iterab
 def _against_heard(e: Evidence, call: Mapping[str, Any], heard: Heard) -> Iterable[str]:
     """What the switch had said before it died has to be what the book says, as far as it says anything of the end."""
     dialled, ended = iso(heard.created_us or None), iso(heard.ended_us or None)
+    answered = iso(heard.answered_us or None)
     for name, told in (
         # In its last moments it may have told only one of those who listened.
         ("dial_time", None if _near_a_death(e, dialled) else dialled),
-        ("answer_time", iso(heard.answered_us or None)),
+        ("answer_time", None if _near_a_death(e, answered, 0.0) else answered),
         ("end_time", None if _near_a_death(e, ended) else call["end_time"] and ended),
         ("hangup_cause", call["hangup_cause"] and heard.hangup_cause),
     ):
@@ -216,9 +219,9 @@ def _without_channel(e: Evidence, call: Mapping[str, Any], seen: set[str]) -> It
         yield f"the far end saw it, and there is no CDR ({reason})"
 
 
-def _near_a_death(e: Evidence, time: str | None) -> bool:
+def _near_a_death(e: Evidence, time: str | None, margin_s: float = _UNTOLD_S) -> bool:
     at_s = datetime.fromisoformat(time).timestamp() if time else 0.0
-    return any(begin - _UNTOLD_S <= at_s <= end + _UNTOLD_S for begin, end in e.deaths)
+    return any(begin - margin_s <= at_s <= end + margin_s for begin, end in e.deaths)
 
 
 def _count_webhooks(e: Evidence, verdict: Verdict) -> None:

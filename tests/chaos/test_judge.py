@@ -126,6 +126,24 @@ def test_a_claim_that_nobody_told(claim: dict[str, Any]) -> None:
     assert counts(died(closed_with_bounds(**claim), HEARD)) == {"wrong": 1}
 
 
+def test_what_the_switch_told_while_the_daemon_was_down_too() -> None:
+    ringing = closed_with_bounds(answer_time=None, status="failed", ring_time=None, ended_after=iso(US + 100_000))
+    assert counts(died(ringing, HEARD)) == {"wrong": 1}
+    both_down = [(US / 1e6 + 0.4, DEATH[1])]
+    assert counts(replace(died(ringing, HEARD), deaths=both_down)) == {}
+    assert counts(replace(died(ringing, replace(HEARD, answered_us=US + 300_000)), deaths=both_down)) == {"wrong": 1}
+
+
+def test_a_call_that_got_its_channel_while_the_daemon_was_down_too() -> None:
+    nothing = dict.fromkeys(("answer_time", "ring_time", "hangup_cause"))
+    call = the_call(**nothing, status="failed", end_source="clock", failure_reason="engine_restarted")
+    heard = replace(HEARD, answered_us=0)
+    assert counts(died(call, heard)) == {"wrong": 1}
+    both_down = [(US / 1e6 - 0.1, DEATH[1])]
+    assert counts(replace(died(call, heard), deaths=both_down)) == {}
+    assert counts(replace(died(call | {"failure_reason": "cancelled"}, heard), deaths=both_down)) == {"wrong": 1}
+
+
 def test_an_end_that_the_switch_told_before_it_died() -> None:
     said = replace(HEARD, hangup_cause="NORMAL_CLEARING")
     assert counts(died(the_call(), said)) == {}

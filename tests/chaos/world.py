@@ -33,6 +33,8 @@ from tests.chaos.witness import Witness
 
 _SMALL_DISK_MB: Final = 192
 _RESTART_S: Final = 2.0
+# What came so shortly before it is killed, a daemon may not have read, or not have in its spool.
+_UNREAD_S: Final = 0.5
 _NO_PROGRESS_S: Final = 60.0
 _LOOKS: Final = 5
 _LOOK_S: Final = 2.0
@@ -52,6 +54,7 @@ class World:
         self.half_cdrs = 0
         self._watching = False
         self.expected_down = False
+        self._down_since: float | None = None
         self.deck: list[str] = []
 
     # -- its making ----------------------------------------------------------------------------------------------------
@@ -154,10 +157,23 @@ dial_string = "sofia/gateway/{o.agents_gateway}/{{agent}}"
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
             if self.daemon.is_ready():
+                self._down_since = None
                 return True
             gevent.sleep(0.1)
         self.ready_late += 1
         return False
+
+    def kill_daemon(self) -> None:
+        """kill -9. What the switch tells until the daemon is ready again, it will tell again, unless it dies too."""
+        if self.unheard_since() is None:
+            self._down_since = time.time() - _UNREAD_S
+        self.daemon.kill()
+
+    def unheard_since(self) -> float | None:
+        """Since when nobody of ours listens to the switch, our clock; None while the daemon is ready."""
+        if self._down_since is not None and self.daemon.is_ready():
+            self._down_since = None
+        return self._down_since
 
     def _end_daemon(self) -> None:
         self._watching = False
