@@ -40,7 +40,7 @@ def unprivileged() -> dict[str, Any]:
 class Cluster:
     """A server on a free port of 127.0.0.1, made by the constructor and not started. ``delete`` it at the end.
 
-    ``durable``: a commit is on the disk, as it is where nobody says otherwise. Raises NoPostgres.
+    ``durable``: as it is where nobody says otherwise, every commit on the disk. Raises NoPostgres.
     """
 
     def __init__(self, *, durable: bool) -> None:
@@ -91,7 +91,7 @@ class Cluster:
         )
         assert made.returncode == 0, made.stderr.decode(errors="replace")
         options = ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=60"]
-        options += ["shared_buffers=32MB"] if durable else ["shared_buffers=32MB", "fsync=off"]
+        options += [] if durable else ["shared_buffers=32MB", "fsync=off"]
         command = [str(binaries / "postgres"), "-D", str(data), "-p", str(self.port)]
         return command + [word for option in options for word in ("-c", option)]
 

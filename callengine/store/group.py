@@ -208,7 +208,8 @@ class Committer:
                 guard.check(db)
             entries = [e for e in group.entries if e.call_id not in self._again] if self._again else group.entries
             bulk = [] if careful else [e for e in entries if e.call_id not in self._delicate]
-            self._write(db, bulk, group.taken_us)
+            with sql.pipelined(db):
+                self._write(db, bulk, group.taken_us)
             if len(bulk) < len(entries):
                 done = set(map(id, bulk))
                 refused = self._write_each(db, (e for e in entries if id(e) not in done), group.taken_us)

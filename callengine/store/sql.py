@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Final, Literal, cast
 
 import msgspec
@@ -45,6 +46,15 @@ class Insert:
         for start in range(0, len(batch), _CHUNK):
             chunk = [dict(zip(self.columns, row, strict=True)) for row in batch[start : start + _CHUNK]]
             cursor.execute(self.recordset, (_encode(chunk).decode(),))
+
+
+def pipelined(db: peewee.Database) -> AbstractContextManager[Any]:
+    """Within it, Postgres is sent one statement after another without a wait for its answers; the end waits for all.
+
+    So the statements' errors are raised by the end, the first of them. Whoever reads a result waits for it there, and
+    for all before. Nothing changes on SQLite.
+    """
+    return cast(Any, db).connection().pipeline() if is_postgres(db) else nullcontext()
 
 
 def is_postgres(db: peewee.Database) -> bool:

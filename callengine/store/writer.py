@@ -17,6 +17,7 @@ from typing import Any, Final, TypeVar, cast
 import gevent
 import peewee
 from gevent.event import AsyncResult, Event
+from gevent.threadpool import ThreadPool
 
 from callengine.calls.call import Call
 from callengine.calls.leg import Note
@@ -86,7 +87,9 @@ class Writer:
         self.on_set_aside: Callable[[Refused, str], None] = lambda rows, error: None
         """Called on the hub with all that the database would not take of a call, and the error; must not wait."""
         self._committer = Committer(store, looks_at_recordings=recordings, analyses_calls=analyses)
-        self._thread: Threads | None = None
+        # Postgres works elsewhere: whoever sends it something has little to do, and it waits for that.
+        self._pool = ThreadPool if store.kind == "postgres" else Threads
+        self._thread: ThreadPool | None = None
         self._running: AsyncResult[Any] | None = None
         self._dirty: dict[str, Entry] = {}
         self._jobs: deque[Job] = deque()
@@ -278,7 +281,7 @@ class Writer:
     def run(self) -> None:
         """Commits until ``stop``. May be called again after it was killed: what was being committed is not lost."""
         if self._thread is None:
-            self._thread = Threads(1)
+            self._thread = self._pool(1)
         while (group := self._next()) is not None:
             result = self._attempt(group)
             if result.reason is None:
