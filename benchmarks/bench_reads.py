@@ -215,7 +215,7 @@ def measured(report: Report, store: Store, label: str, state: Path, size: dict[s
         client = Client(port, key)
         rates: dict[str, list[float]] = {"ours": [], "bare": []}
         cpu: dict[str, list[float]] = {"ours": [], "bare": []}
-        server: dict[str, list[float]] = {"ours": [], "bare": []}
+        server: dict[str, list[list[float]]] = {"ours": [], "bare": []}
         kinds = {
             "ours": [f"/v1/calls/{call_id}" for call_id in ids],
             "bare": [f"/bare/calls/{call_id}" for call_id in ids],
@@ -225,11 +225,13 @@ def measured(report: Report, store: Store, label: str, state: Path, size: dict[s
             for name, times in both.items():
                 rates[name].append(1000 * len(ids) / sum(times.client))
                 cpu[name].append(times.cpu_us)
-                server[name] += times.server
+                server[name].append(times.server)
         for name in rates:
             report.add(f"{label}: single call, {name}", "requests/s", rates[name])
             report.add(f"{label}: single call, {name}, processor", "µs", cpu[name])
-            _quantiles(report, f"{label}: single call, {name}, server", server[name])
+            for share in (0.5, 0.99):
+                what = f"{label}: single call, {name}, server, p{share * 100:g}"
+                report.add(what, "ms", [quantile(values, share) for values in server[name]])
         name = f"{label}: single call"
         report.ratio(
             f"{name}: ours / bare, requests/s", report.median(f"{name}, ours") / report.median(f"{name}, bare")
@@ -239,22 +241,17 @@ def measured(report: Report, store: Store, label: str, state: Path, size: dict[s
             report.median(f"{name}, bare, processor") / report.median(f"{name}, ours, processor"),
         )
         for page, wanted in kinds_of_page(client).items():
-            times = asked(client, pid, [_path(wanted)] * size["pages"])
+            took = [asked(client, pid, [_path(wanted)] * size["pages"]) for _ in range(size["rounds"])]
             plain = plain_offset(store, tenant.id, wanted, size["plain"])
-            _quantiles(report, f"{label}: {page}, server", times.server)
-            report.add(f"{label}: {page}, processor", "ms", [times.cpu_us / 1000])
+            found[page] = report.add(f"{label}: {page}, server, p50", "ms", [quantile(t.server, 0.5) for t in took])
+            report.add(f"{label}: {page}, server, p99", "ms", [quantile(t.server, 0.99) for t in took])
+            report.add(f"{label}: {page}, processor", "ms", [t.cpu_us / 1000 for t in took])
             report.add(f"{label}: {page}, plain OFFSET", "ms", [quantile(plain, 0.5)])
-            found[page] = quantile(times.server, 0.5)
             report.ratio(f"{label}: {page}: plain OFFSET / ours", quantile(plain, 0.5) / max(found[page], 1e-6))
         for given in ("", "status, ", "disposition, "):
             report.ratio(f"{label}: {given}last page / first", found[f"{given}last page"] / found[f"{given}page 1"])
         client.close()
     return found
-
-
-def _quantiles(report: Report, name: str, values: list[float]) -> None:
-    report.add(f"{name}, p50", "ms", [quantile(values, 0.5)])
-    report.add(f"{name}, p99", "ms", [quantile(values, 0.99)])
 
 
 def _ids(store: Store, tenant_id: str, count: int) -> list[str]:

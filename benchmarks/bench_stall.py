@@ -21,7 +21,9 @@ import os
 import random
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import filling
@@ -94,6 +96,7 @@ def main() -> None:
     arguments.add_argument("--calls", type=int, help="how many are in the store before")
     args = arguments.parse_args()
     seconds = args.seconds or sized(args, 2, 20, 60)
+    rounds = args.rounds or sized(args, 1, 3, 5)
     calls = args.calls or sized(args, 2000, 20_000, 200_000)
     events_per_s = sized(args, 300, args.events)
     report = Report(
@@ -123,7 +126,8 @@ def main() -> None:
         around.register(daemon)
         for endpoint in daemon.ask("GET", "/v1/webhooks/endpoints")["data"]:
             daemon.ask("PATCH", f"/v1/webhooks/endpoints/{endpoint['id']}", {"events": ["call.ended"]})
-        _measure(report, subject, file, at_once(subject, ids, calls // 200), events_per_s, seconds)
+        readers = partial(at_once, subject, ids, calls // 200)
+        _measure(report, subject, file, readers, (events_per_s, seconds), rounds)
         report.add("webhooks delivered", "", [len(around.delivered())])
         asked = sum(1 for entry in around.asked() if "generateContent" in json.dumps(entry))
         report.add("analyses answered by the stand-in", "", [asked])
@@ -132,35 +136,47 @@ def main() -> None:
     report.finish(args.out)
 
 
-def _measure(report: Report, subject: Subject, file: Path, many: Many, events_per_s: float, seconds: float) -> None:
+def _measure(
+    report: Report, subject: Subject, file: Path, readers: Callable[[], Many], load_of: tuple[float, float], rounds: int
+) -> None:
+    """``load_of``: events a second, and for how many seconds."""
+    events_per_s, seconds = load_of
     template = load.template()
+    rate = events_per_s * len(template.created) / len(template.events)
     time.sleep(2)
     began_s = time.monotonic()
     time.sleep(min(5.0, seconds) + 1)
-    idle, idle_turns = ticks(file, began_s, time.monotonic())
-    with many:
-        began_s, before_s = time.monotonic(), subject.cpu_s()
-        rate = events_per_s * len(template.created) / len(template.events)
-        subject.switch.rule("pace", rate, seconds + 1, 0)
-        told = subject.switch.expect("paced", seconds + 120)
-        ended_s, after_s = time.monotonic(), subject.cpu_s()
-    time.sleep(1.2)
-    busy, busy_turns = ticks(file, began_s, ended_s)
-    for name, late, turns in (("idle", idle, idle_turns), ("under load", busy, busy_turns)):
+    idle = ticks(file, began_s, time.monotonic())
+    loaded, told, used, many = [], [], [], []
+    for _ in range(rounds):
+        with readers() as at_work:
+            began_s, before_s = time.monotonic(), subject.cpu_s()
+            subject.switch.rule("pace", rate, seconds + 1, 0)
+            told.append(subject.switch.expect("paced", seconds + 120))
+            ended_s, after_s = time.monotonic(), subject.cpu_s()
+        time.sleep(1.2)
+        loaded.append(ticks(file, began_s, ended_s))
+        used.append((after_s - before_s) / (ended_s - began_s))
+        many.append((at_work, ended_s - began_s))
+        subject.settled()
+    for name, found in (("idle", [idle]), ("under load", loaded)):
         for share in (0.5, 0.99, 0.999):
-            report.add(f"{name}: lateness of the hub, p{share * 100:g}", "ms", [quantile(late, share)])
-        report.add(f"{name}: lateness of the hub, max", "ms", [max(late, default=0.0)])
-        report.add(f"{name}: longest turn of a greenlet", "ms", [max(turns, default=0.0)])
-    report.add("events told", "events/s", [told["paced"] / told["seconds"]])
-    report.add("the switch waited for us at most", "ms", [told["waited_s"] * 1000])
-    report.add("processor of the daemon", "% of a core", [100 * (after_s - before_s) / (ended_s - began_s)])
-    for name, took in many.took_ms.items():
-        report.add(f"{name}: answered", "a second", [len(took) / (ended_s - began_s)])
-        report.add(f"{name}: p99", "ms", [quantile(took, 0.99)])
-    report.add("reads that failed", "", [len(many.errors)])
+            values = [quantile(late, share) for late, _ in found]
+            report.add(f"{name}: lateness of the hub, p{share * 100:g}", "ms", values)
+        report.add(f"{name}: lateness of the hub, max", "ms", [max(late, default=0.0) for late, _ in found])
+        report.add(f"{name}: longest turn of a greenlet", "ms", [max(turns, default=0.0) for _, turns in found])
+    report.add("events told", "events/s", [one["paced"] / one["seconds"] for one in told])
+    report.add("the switch waited for us at most", "ms", [one["waited_s"] * 1000 for one in told])
+    report.add("processor of the daemon", "% of a core", [100 * share for share in used])
+    for name in many[0][0].took_ms:
+        report.add(f"{name}: answered", "a second", [len(one.took_ms[name]) / took_s for one, took_s in many])
+        report.add(f"{name}: p99", "ms", [quantile(one.took_ms[name], 0.99) for one, _ in many])
+    report.add("reads that failed", "", [len(one.errors) for one, _ in many])
+    busy = sorted(late for found, _ in loaded for late in found)
     curve = [(share, quantile(busy, share)) for share in (0.5, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)]
-    flat = [(share, quantile(idle, share)) for share, _ in curve]
-    report.series = {"under_load": curve, "idle": flat, "turns_ms": busy_turns}
+    flat = [(share, quantile(idle[0], share)) for share, _ in curve]
+    turns_ms = [turn for _, turns in loaded for turn in turns]
+    report.series = {"under_load": curve, "idle": flat, "turns_ms": turns_ms}
     report.plot(
         "late", plots.lines("Lateness of the hub", "share", "ms", {"under load": curve, "idle": flat}, log_y=True)
     )
