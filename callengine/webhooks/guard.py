@@ -10,6 +10,7 @@ import re
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -79,6 +80,8 @@ class Target:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+# Each delivery asks both, of the same few.
+@lru_cache(maxsize=1024)
 def parse(url: str) -> Target:
     """Raises UrlRefused where the form alone forbids to call it, in words that do not repeat it."""
     if len(url) > MAX_URL:
@@ -149,6 +152,7 @@ def embedded(address: Address) -> Address:
     return address
 
 
+@lru_cache(maxsize=1024)
 def is_public(address: Address) -> bool:
     """Whether it belongs to the internet at large, and to nobody's network, machine, cloud or tunnel in particular."""
     meant = embedded(address)
