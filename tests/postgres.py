@@ -40,7 +40,8 @@ def unprivileged() -> dict[str, Any]:
 class Cluster:
     """A server on a free port of 127.0.0.1, made by the constructor and not started. ``delete`` it at the end.
 
-    ``durable``: as it is where nobody says otherwise, every commit on the disk. Raises NoPostgres.
+    ``durable``: with the settings that its makers gave it, every commit on the disk; else quick, and small. Raises
+    NoPostgres.
     """
 
     def __init__(self, *, durable: bool) -> None:

@@ -15,6 +15,10 @@ from callengine.threads import Threads
 
 EVERY_S: Final = 0.5
 _SLOW_S: Final = 30.0
+_LONG_PAGES: Final = 4000
+_FEW_PAGES: Final = 200
+_TIMES: Final = 3
+_TURN_S: Final = 0.2
 
 
 class Checkpoints:
@@ -48,10 +52,30 @@ class Checkpoints:
             if self._db is None:
                 self._db = self._store.connection(readonly=False)
                 self._db.connect()
-            cast(Any, self._db).connection().execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            self._checkpoint(cast(Any, self._db).connection())
         except Exception:  # noqa: BLE001  whatever it is, the writer meets it as well, and tells it
             if self._db is not None:
                 discard(self._db)
                 self._db = None
         else:
             self.done += 1
+
+    def _checkpoint(self, connection: Any) -> None:
+        before = 0
+        for _ in range(_TIMES):
+            log = self._passive(connection)
+            if log < _LONG_PAGES:
+                return
+            if log - before < _FEW_PAGES:
+                break
+            before = log
+        # Of a log that goes on meanwhile a little is always left. Only one that is all in the file begins anew, in the
+        # place of the old: else it grows until a commit does all of this by itself, and takes new memory for each page.
+        with self._store.turn(_TURN_S) as held:
+            if held:
+                self._passive(connection)
+
+    @staticmethod
+    def _passive(connection: Any) -> int:
+        """How many pages are in the log."""
+        return int(connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[1])

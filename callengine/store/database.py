@@ -9,8 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import time
-from collections.abc import Callable
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar, cast
 from urllib.parse import quote, unquote, urlsplit
@@ -37,6 +37,7 @@ Outcome = tuple[T | None, Exception | None]
 Runner = Callable[[Callable[[], Outcome[Any]], float], Outcome[Any]]
 
 _get_thread_ident: Callable[[], int] = monkey.get_original("_thread", "get_ident")
+_allocate_lock: Callable[[], Any] = monkey.get_original("_thread", "allocate_lock")
 
 _CACHE_KB: Final = 32_000
 _CHECKPOINT_PAGES: Final = 16_000
@@ -63,6 +64,7 @@ class Store:
         self._idle: list[peewee.Database] = []
         self._pid = os.getpid()
         self._hub_thread = _get_thread_ident()
+        self._turn = _allocate_lock()
         self._slots = BoundedSemaphore(settings.pool_size)
         self._threads: Threads | None = None
         self._silence = Silence()
@@ -98,6 +100,18 @@ class Store:
             thread_safe=False,
             autoconnect=False,
         )
+
+    @contextmanager
+    def turn(self, timeout_s: float) -> Iterator[bool]:
+        """Of the writer's thread, or of the one that makes checkpoints; in no other. False where it did not come up in
+        time: it only spares one the other, and the database has locks of its own.
+        """
+        held = self._turn.acquire(timeout=timeout_s)
+        try:
+            yield held
+        finally:
+            if held:
+                self._turn.release()
 
     def _postgres(self, readonly: bool) -> peewee.Database:
         # Here, so that SQLite needs no psycopg.

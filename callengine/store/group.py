@@ -201,7 +201,7 @@ class Committer:
         refused: list[tuple[str, str]] = []
         marks = self._marks(group)
         guard = self.guard if group.entries or marks else None
-        with transaction(db):
+        with self._store.turn(_BUSY_TIMEOUT_S), transaction(db):
             if (group.jobs and not group.ahead) or any(entry.published for entry in group.entries):
                 # Before any row: two engines that wait for each other's would be a deadlock.
                 outbox.lock(db)
@@ -209,8 +209,9 @@ class Committer:
                 guard.check(db)
             entries = [e for e in group.entries if e.call_id not in self._again] if self._again else group.entries
             bulk = [] if careful else [e for e in entries if e.call_id not in self._delicate]
-            with sql.pipelined(db):
-                self._write(db, bulk, group.taken_us)
+            if bulk:
+                with sql.pipelined(db):
+                    self._write(db, bulk, group.taken_us)
             if len(bulk) < len(entries):
                 done = set(map(id, bulk))
                 refused = self._write_each(db, (e for e in entries if id(e) not in done), group.taken_us)

@@ -87,7 +87,8 @@ def add_milestones(db: peewee.Database, batch: Sequence[rows.Row]) -> None:
         [(event, tenant, seq, name, body, at, call) for event, call, tenant, seq, name, body, at in batch],
     )
     if sql.query(db, _ENABLED).fetchone():
-        # What is there already has its deliveries. One statement: one for each event takes twice the time.
+        # What was there has its deliveries; what is new is behind it, since there is one writer, and no position comes
+        # twice (AUTOINCREMENT). One statement: one for each event takes twice the time.
         sql.query(db, _OF_NEW, (last,))
 
 

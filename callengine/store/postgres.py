@@ -12,7 +12,7 @@ import select
 import socket
 import time
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, cast
 from urllib.parse import unquote, urlsplit
 
 import peewee
@@ -26,6 +26,8 @@ from callengine.errors import StoreUnavailable
 
 _INTERVAL_S: Final = 0.1
 _SILENCE_S: Final = 45.0
+# One wait for all that a pipeline holds, each of which the server bounds by itself.
+_SILENCE_OF_MANY_S: Final = 300.0
 _MIN_CONNECT_TIMEOUT_S: Final = 2.0
 # psycopg has no public name for it, and another one in each version.
 _TIMEOUTS: Final = frozenset({"_WaitTimeout", "TimeoutError"})
@@ -50,8 +52,9 @@ class NativeConnection(psycopg.Connection[Any]):
     def wait(self, gen: PQGen[RV], interval: float = _INTERVAL_S, timeout: float | None = None) -> RV:
         """Runs ``gen`` to its end. Raises what it raises."""
         native: Callable[..., RV] = getattr(waiting, "wait_c", None) or waiting.wait
+        silence_s = _SILENCE_S if self.pgconn.pipeline_status == pq.PipelineStatus.OFF else _SILENCE_OF_MANY_S
         try:
-            return native(gen, self.pgconn.socket, interval=interval, timeout=timeout or _SILENCE_S)
+            return native(gen, self.pgconn.socket, interval=interval, timeout=timeout or silence_s)
         except Exception as error:
             if timeout is not None or type(error).__name__ not in _TIMEOUTS:
                 raise
@@ -141,6 +144,10 @@ class Postgres(peewee.PostgresqlDatabase):
         self._options = " ".join(f"-c {name}={value}" for name, value in options.items())
         name = unquote(urlsplit(url).path.lstrip("/"))
         super().__init__(name, prefer_psycopg3=True, thread_safe=False, autoconnect=False)
+
+    def rollback(self) -> None:
+        """By psycopg itself, which then forgets what it takes for prepared: behind an error of a pipeline none is."""
+        cast(Any, self).connection().rollback()
 
     def _connect(self) -> NativeConnection:
         try:

@@ -5,8 +5,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Final, Literal, cast
 
 import msgspec
@@ -48,13 +48,28 @@ class Insert:
             cursor.execute(self.recordset, (_encode(chunk).decode(),))
 
 
-def pipelined(db: peewee.Database) -> AbstractContextManager[Any]:
+@contextmanager
+def pipelined(db: peewee.Database) -> Iterator[None]:
     """Within it, Postgres is sent one statement after another without a wait for its answers; the end waits for all.
 
-    So the statements' errors are raised by the end, the first of them. Whoever reads a result waits for it there, and
-    for all before. Nothing changes on SQLite.
+    A statement's error is the driver's own, and is raised by one of those behind it, or by the end. Whoever reads a
+    result waits for it there, and for all before. Nothing changes on SQLite.
     """
-    return cast(Any, db).connection().pipeline() if is_postgres(db) else nullcontext()
+    if not is_postgres(db):
+        yield
+        return
+    raised: BaseException | None = None
+    try:
+        with cast(Any, db).connection().pipeline():
+            try:
+                yield
+            except BaseException as error:  # noqa: BLE001  psycopg would log what its end then adds, with values of rows
+                raised = error
+    except Exception:
+        if raised is None:
+            raise
+    if raised is not None:
+        raise raised
 
 
 def is_postgres(db: peewee.Database) -> bool:

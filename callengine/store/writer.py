@@ -87,8 +87,8 @@ class Writer:
         self.on_set_aside: Callable[[Refused, str], None] = lambda rows, error: None
         """Called on the hub with all that the database would not take of a call, and the error; must not wait."""
         self._committer = Committer(store, looks_at_recordings=recordings, analyses_calls=analyses)
-        # Postgres works elsewhere: whoever sends it something has little to do, and it waits for that.
-        self._pool = ThreadPool if store.kind == "postgres" else Threads
+        # With Postgres the thread has little to do itself, and Postgres would wait for that.
+        self._pool_class = ThreadPool if store.kind == "postgres" else Threads
         self._thread: ThreadPool | None = None
         self._running: AsyncResult[Any] | None = None
         self._dirty: dict[str, Entry] = {}
@@ -248,7 +248,7 @@ class Writer:
         """So much waits that nothing should be added that can wait elsewhere.
 
         Of a database that takes writes that is much less than memory is bounded by: it has enough to do, and who adds
-        more now only keeps the processor from the thread that commits, whose priority is lower.
+        more now only keeps the processor from the thread that commits, whose priority is lower (with SQLite).
         """
         return self._rows >= self.max_rows or (self._rows >= _ENOUGH_ROWS and self.reason is None)
 
@@ -281,7 +281,7 @@ class Writer:
     def run(self) -> None:
         """Commits until ``stop``. May be called again after it was killed: what was being committed is not lost."""
         if self._thread is None:
-            self._thread = self._pool(1)
+            self._thread = self._pool_class(1)
         while (group := self._next()) is not None:
             result = self._attempt(group)
             if result.reason is None:

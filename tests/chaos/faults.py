@@ -88,14 +88,14 @@ def _reload(world: World, seconds: float) -> None:
 
 
 def _switch_killed(world: World, seconds: float) -> None:
-    world.switch.kill(world.unheard_since())
+    world.end_switch(world.switch.kill)
     gevent.sleep(world.dice.uniform(0, 5))
     world.switch.start()
     world.until_ready()
 
 
 def _switch_shut_down(world: World, seconds: float) -> None:
-    world.switch.shut_down(world.unheard_since())
+    world.end_switch(world.switch.shut_down)
     gevent.sleep(world.dice.uniform(0, 5))
     world.switch.start()
     world.until_ready()
@@ -106,7 +106,7 @@ def _both_killed(world: World, seconds: float) -> None:
     world.expected_down = True
     world.kill_daemon()
     gevent.sleep(world.dice.uniform(0, seconds))
-    world.switch.kill(world.unheard_since())
+    world.end_switch(world.switch.kill)
     gevent.sleep(world.dice.uniform(0, 5))
     world.switch.start()
     world.daemon.start(wait=False)

@@ -27,7 +27,8 @@ _ENDS: Final = ("end_time", "hangup_cause", "talk_duration_s", "total_duration_s
 
 @dataclass
 class Verdict:
-    """``lines`` tell each fault that was found. ``untold``: the far end saw them; the switch died before it told.
+    """``lines`` tell each fault that was found. ``untold``: the far end saw them; the switch died before it told, or
+    before a daemon that was down was back to hear it.
 
     ``undialled``: why calls got no channel, by reason or cause. Nothing is wrong with them; many tell of a long outage.
     """
@@ -53,8 +54,10 @@ class Verdict:
 
 @dataclass
 class Evidence:
-    """All that there is to judge by. ``deaths``: when the switch was being killed, from and until, our clock; from when
-    the daemon went down, where both were down at once.
+    """All that there is to judge by. ``deaths``: when the switch was being killed, from and until, our clock.
+
+    ``unheard``: from when a daemon was down at whose time the switch died, until then: what the switch said between,
+    the daemon cannot have heard, nor ask for any more.
 
     ``delivered``: by call, the ``seq`` of each event that its receiver took, and the call in the last of them.
     ``retold``: calls of which two events came under one ``seq``. ``stuck``: calls live when none was to be any more.
@@ -69,6 +72,7 @@ class Evidence:
     delivered: Mapping[str, Events]
     retold: Collection[str] = ()
     stuck: int = 0
+    unheard: Collection[tuple[float, float]] = ()
 
 
 def judge(e: Evidence) -> Verdict:
@@ -110,7 +114,7 @@ def _count_lost(e: Evidence, verdict: Verdict, by_uuid: Mapping[str, Any]) -> No
     for call in e.far:
         if in_book[call.number]:
             continue
-        if any(begin - _UNTOLD_S <= call.at_s <= end for begin, end in e.deaths):
+        if any(begin - _UNTOLD_S <= call.at_s <= end for begin, end in e.deaths) or _is_unheard(e, call.at_s):
             verdict.untold += 1
         else:
             verdict.lost += 1
@@ -150,8 +154,7 @@ def _without_cdr(e: Evidence, call: Mapping[str, Any], seen: set[str]) -> Iterab
     """What such a call claims beyond what anybody told."""
     uuid = call["fs_uuid"]
     heard = e.heard.get(uuid)
-    unheard = heard is None or _near_a_death(e, iso(heard.created_us or None), 0.0)
-    if unheard and call["end_source"] == "clock":
+    if call["end_source"] == "clock" and (heard is None or _is_unheard(e, heard.created_us / 1e6)):
         yield from _without_channel(e, call, seen)
         return
     if not e.deaths:
@@ -177,7 +180,7 @@ def _against_heard(e: Evidence, call: Mapping[str, Any], heard: Heard) -> Iterab
     for name, told in (
         # In its last moments it may have told only one of those who listened.
         ("dial_time", None if _near_a_death(e, dialled) else dialled),
-        ("answer_time", None if _near_a_death(e, answered, 0.0) else answered),
+        ("answer_time", None if call["answer_time"] is None and _is_unheard(e, heard.answered_us / 1e6) else answered),
         ("end_time", None if _near_a_death(e, ended) else call["end_time"] and ended),
         ("hangup_cause", call["hangup_cause"] and heard.hangup_cause),
     ):
@@ -219,9 +222,13 @@ def _without_channel(e: Evidence, call: Mapping[str, Any], seen: set[str]) -> It
         yield f"the far end saw it, and there is no CDR ({reason})"
 
 
-def _near_a_death(e: Evidence, time: str | None, margin_s: float = _UNTOLD_S) -> bool:
+def _near_a_death(e: Evidence, time: str | None) -> bool:
     at_s = datetime.fromisoformat(time).timestamp() if time else 0.0
-    return any(begin - margin_s <= at_s <= end + margin_s for begin, end in e.deaths)
+    return any(begin - _UNTOLD_S <= at_s <= end + _UNTOLD_S for begin, end in e.deaths)
+
+
+def _is_unheard(e: Evidence, at_s: float) -> bool:
+    return any(begin <= at_s <= end for begin, end in e.unheard)
 
 
 def _count_webhooks(e: Evidence, verdict: Verdict) -> None:

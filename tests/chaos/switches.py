@@ -34,8 +34,7 @@ class FarCall(NamedTuple):
 class Switch:
     """What faults do to it, and what is known of it.
 
-    ``deaths``: when it was killed or told to stop, from and until, our clock. Where the daemon was down too at that
-    moment, from when it went down: what the switch said between, nobody of ours can have heard.
+    ``deaths``: when it was killed or told to stop, from and until, our clock.
     """
 
     def __init__(self, options: Options, folder: Path) -> None:
@@ -105,9 +104,9 @@ class Switch:
 
     # -- what is done to it --------------------------------------------------------------------------------------------
 
-    def kill(self, unheard_since: float | None = None) -> None:
+    def kill(self) -> None:
         """kill -9."""
-        began = unheard_since or time.time()
+        began = time.time()
         if self._process is not None:
             self._process.process.send_signal(signal.SIGKILL)
             self._process.process.wait(10)
@@ -115,9 +114,9 @@ class Switch:
             self._run(self.options.switch_kill)
         self.deaths.append((began, time.time()))
 
-    def shut_down(self, unheard_since: float | None = None) -> None:
+    def shut_down(self) -> None:
         """As its operator does it: calls are hung up, then it ends."""
-        began = unheard_since or time.time()
+        began = time.time()
         with suppress(EslError):  # it may be gone before it has answered
             self.api("fsctl shutdown")
         if self._process is not None:

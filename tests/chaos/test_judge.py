@@ -130,8 +130,24 @@ def test_what_the_switch_told_while_the_daemon_was_down_too() -> None:
     ringing = closed_with_bounds(answer_time=None, status="failed", ring_time=None, ended_after=iso(US + 100_000))
     assert counts(died(ringing, HEARD)) == {"wrong": 1}
     both_down = [(US / 1e6 + 0.4, DEATH[1])]
-    assert counts(replace(died(ringing, HEARD), deaths=both_down)) == {}
-    assert counts(replace(died(ringing, replace(HEARD, answered_us=US + 300_000)), deaths=both_down)) == {"wrong": 1}
+    assert counts(replace(died(ringing, HEARD), unheard=both_down)) == {}
+    assert counts(replace(died(ringing, replace(HEARD, answered_us=US + 300_000)), unheard=both_down)) == {"wrong": 1}
+    # What is claimed is held against the witness, who went on listening.
+    for claim in (
+        {"answer_time": iso(US + 600_000)},
+        {"dial_time": iso(US - 1_000_000)},
+        {"hangup_cause": "NORMAL_CLEARING", "ended_after": iso(US - 500_000)},
+        {"ended_before": iso(US + 100_000)},
+    ):
+        assert counts(replace(died(closed_with_bounds(**claim), HEARD), unheard=both_down)) == {"wrong": 1}
+
+
+def test_a_call_that_came_while_the_daemon_was_down_too() -> None:
+    gone = replace(evidence(the_call()), told=[], cdrs={}, delivered={}, deaths=[(US / 1e6 + 5, US / 1e6 + 5.1)])
+    assert counts(gone) == {"lost": 1}
+    both_down = replace(gone, unheard=[(US / 1e6 - 0.1, US / 1e6 + 5.1)])
+    assert (judge(both_down).lost, judge(both_down).untold) == (0, 1)
+    assert counts(replace(gone, unheard=[(US / 1e6 + 0.1, US / 1e6 + 5.1)])) == {"lost": 1}
 
 
 def test_a_call_that_got_its_channel_while_the_daemon_was_down_too() -> None:
@@ -140,8 +156,8 @@ def test_a_call_that_got_its_channel_while_the_daemon_was_down_too() -> None:
     heard = replace(HEARD, answered_us=0)
     assert counts(died(call, heard)) == {"wrong": 1}
     both_down = [(US / 1e6 - 0.1, DEATH[1])]
-    assert counts(replace(died(call, heard), deaths=both_down)) == {}
-    assert counts(replace(died(call | {"failure_reason": "cancelled"}, heard), deaths=both_down)) == {"wrong": 1}
+    assert counts(replace(died(call, heard), unheard=both_down)) == {}
+    assert counts(replace(died(call | {"failure_reason": "cancelled"}, heard), unheard=both_down)) == {"wrong": 1}
 
 
 def test_an_end_that_the_switch_told_before_it_died() -> None:

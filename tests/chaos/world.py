@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -55,6 +56,7 @@ class World:
         self._watching = False
         self.expected_down = False
         self._down_since: float | None = None
+        self.unheard: list[tuple[float, float]] = []
         self.deck: list[str] = []
 
     # -- its making ----------------------------------------------------------------------------------------------------
@@ -144,6 +146,8 @@ dial_string = "sofia/gateway/{o.agents_gateway}/{{agent}}"
     def _keep(self) -> None:
         while self._watching:
             gevent.sleep(0.2)
+            if self._down_since is not None and not self.expected_down and self.daemon.is_ready():
+                self._down_since = None
             process = self.daemon.process
             if self.expected_down or process is None or process.poll() in (None, 0, EXIT_SETTINGS):
                 continue
@@ -165,15 +169,16 @@ dial_string = "sofia/gateway/{o.agents_gateway}/{{agent}}"
 
     def kill_daemon(self) -> None:
         """kill -9. What the switch tells until the daemon is ready again, it will tell again, unless it dies too."""
-        if self.unheard_since() is None:
+        if self._down_since is None:
             self._down_since = time.time() - _UNREAD_S
         self.daemon.kill()
 
-    def unheard_since(self) -> float | None:
-        """Since when nobody of ours listens to the switch, our clock; None while the daemon is ready."""
-        if self._down_since is not None and self.daemon.is_ready():
-            self._down_since = None
-        return self._down_since
+    def end_switch(self, end: Callable[[], None]) -> None:
+        """By ``end``; and notes what the daemon cannot have heard, where it was down then."""
+        down_since = None if self.daemon.is_ready() else self._down_since
+        end()
+        if down_since is not None:
+            self.unheard.append((down_since, self.switch.deaths[-1][1]))
 
     def _end_daemon(self) -> None:
         self._watching = False
@@ -237,6 +242,7 @@ dial_string = "sofia/gateway/{o.agents_gateway}/{{agent}}"
             delivered=self.delivered.calls,
             retold=self.delivered.retold,
             stuck=self.stuck,
+            unheard=self.unheard,
         )
 
     def _at_rest(self) -> list[dict[str, Any]]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
 
 from callengine.calls.call import EventName
+from callengine.store import checkpoint
 from callengine.store.checkpoint import Checkpoints
 from callengine.store.database import Store
 from callengine.store.writer import Writer
@@ -38,6 +41,52 @@ def test_what_is_committed_gets_into_the_file(sqlite_store: Store) -> None:
             gevent.sleep(0.01)
     running.kill()
     assert made.done
+    assert writer.stop(5)
+
+
+def test_a_log_to_which_more_is_added_meanwhile_begins_anew(
+    sqlite_store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(checkpoint, "_LONG_PAGES", 1)
+    monkeypatch.setattr(checkpoint, "_FEW_PAGES", 1)
+    writer = Writer(sqlite_store)
+    writer.start()
+    for _ in range(10):
+        commit(writer)
+    passive, pages = Checkpoints._passive, []
+    reader = sqlite3.connect(f"file:{sqlite_store.path}?mode=ro", uri=True, isolation_level=None)
+
+    def while_it_goes_on(connection: Any) -> int:
+        """A reader of before stands for commits of meanwhile: what came after it cannot get into the file."""
+        with sqlite_store.turn(0) as free:
+            pass
+        if not free:
+            reader.close()
+        elif not pages:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM call").fetchone()
+            commit(writer)
+        pages.append(passive(connection))
+        return pages[-1]
+
+    monkeypatch.setattr(Checkpoints, "_passive", staticmethod(while_it_goes_on))
+    made = Checkpoints(sqlite_store)
+    made.once()
+    assert made.done == 1
+    commit(writer)
+    monkeypatch.undo()
+    with sqlite3.connect(sqlite_store.path) as db:
+        assert passive(db) < pages[0] / 2
+    assert writer.stop(5)
+
+
+def test_nobody_waits_for_a_turn_for_ever(sqlite_store: Store) -> None:
+    writer = Writer(sqlite_store)
+    writer.start()
+    with sqlite_store.turn(0) as held, gevent.Timeout(10):
+        assert held
+        commit(writer)
+        Checkpoints(sqlite_store).once()
     assert writer.stop(5)
 
 

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 from psycopg.pq import TransactionStatus
 
-from callengine.store import sql
+from callengine.store import postgres, sql
 from callengine.store.database import Store, discard, transaction
 
 
@@ -47,6 +47,48 @@ def test_what_fails_on_our_side_is_raised_as_it_is(postgres_store: Store) -> Non
         raise KeyError
     with pytest.raises(psycopg.errors.UndefinedTable):
         cursor.execute("SELECT n FROM half")
+    discard(db)
+
+
+def attempt(db: Any, cursor: Any, divisor: int) -> None:
+    """A group whose first statement may fail, and which is then tried anew, one by one."""
+    try:
+        with transaction(db), sql.pipelined(db):
+            cursor.execute("SELECT 1 / %s::int", (divisor,))
+            cursor.execute("SELECT %s::int + 1", (1,))
+    except psycopg.errors.DivisionByZero:
+        with transaction(db):
+            cursor.execute("SELECT %s::int + 1", (1,))
+    assert cursor.fetchone() == (2,)
+
+
+def test_what_was_not_prepared_behind_an_error_is_not_taken_for_prepared(postgres_store: Store) -> None:
+    for before in range(6):
+        for between in range(6):
+            db, cursor = opened(postgres_store)
+            for divisor in (*[1] * before, 0, *[1] * between, 0, 1):
+                attempt(db, cursor, divisor)
+            discard(db)
+
+
+def test_what_both_sides_find_is_raised_and_not_logged(postgres_store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    db, cursor = opened(postgres_store)
+    with pytest.raises(KeyError), transaction(db), sql.pipelined(db):
+        cursor.execute("SELECT %s::uuid", ("a caller's name",))
+        raise KeyError
+    assert not caplog.records
+    discard(db)
+
+
+def test_a_pipeline_may_take_longer_than_one_statement(postgres_store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres, "_SILENCE_S", 0.5)
+    db, cursor = opened(postgres_store)
+    with transaction(db), sql.pipelined(db):
+        for _ in range(3):
+            cursor.execute("SELECT pg_sleep(0.3)")
+    assert cursor.statusmessage == "SELECT 1"
+    with pytest.raises(psycopg.OperationalError):
+        cursor.execute("SELECT pg_sleep(2)")
     discard(db)
 
 
