@@ -172,7 +172,7 @@ def _measure(
         report.add(f"{name}: answered", "a second", [len(one.took_ms[name]) / took_s for one, took_s in many])
         report.add(f"{name}: p99", "ms", [quantile(one.took_ms[name], 0.99) for one, _ in many])
     report.add("reads that failed", "", [len(one.errors) for one, _ in many])
-    busy = sorted(late for found, _ in loaded for late in found)
+    busy = [late for found, _ in loaded for late in found]
     curve = [(share, quantile(busy, share)) for share in (0.5, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999, 1.0)]
     flat = [(share, quantile(idle[0], share)) for share, _ in curve]
     turns_ms = [turn for _, turns in loaded for turn in turns]

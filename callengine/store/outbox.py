@@ -46,16 +46,14 @@ _DELIVERIES: Final = (
     "INSERT INTO delivery (endpoint_id, event_position, event_id, call_id, tenant_id, event, seq, status, attempts,"
     " next_us, created_us) SELECT e.id, o.position, o.id, o.call_id, o.tenant_id, o.event, o.seq, 'pending', 0,"
     " o.created_us, o.created_us FROM outbox AS o JOIN endpoint AS e ON e.tenant_id = o.tenant_id"
-    f" WHERE e.enabled AND (e.events & {_BIT}) <> 0 AND {{which}} ON CONFLICT DO NOTHING"
+    f" WHERE e.enabled AND (e.events & {_BIT}) <> 0 AND {{which}}"
+    # Where there is none, nothing else is looked at; a look before it would be waited for in the midst of a pipeline.
+    " AND EXISTS (SELECT 1 FROM endpoint AS any_e WHERE any_e.enabled) ON CONFLICT DO NOTHING"
 )
 _OF_ONE: Final = _DELIVERIES.format(which="o.id = ?")
 _OF_NEW: Final = _DELIVERIES.format(which="o.position > ?")
-_ENABLED: Final = "SELECT 1 FROM endpoint WHERE enabled LIMIT 1"
+_OF_MANY: Final = _DELIVERIES.format(which="o.id = ANY(%s::uuid[])")
 _LAST: Final = "SELECT coalesce(max(position), 0) FROM outbox"
-# No look for endpoints before it: its answer would be waited for, in the midst of a pipeline.
-_OF_MANY: Final = _DELIVERIES.format(
-    which="o.id = ANY(%s::uuid[]) AND EXISTS (SELECT 1 FROM endpoint AS any_e WHERE any_e.enabled)"
-)
 
 COLUMNS: Final = "position, id, call_id, tenant_id, seq, event, payload, created_us, detail, " + ", ".join(_SIDE)
 """What ``rows.event_from`` reads."""
@@ -86,17 +84,16 @@ def add_milestones(db: peewee.Database, batch: Sequence[rows.Row]) -> None:
         _SQLITE,
         [(event, tenant, seq, name, body, at, call) for event, call, tenant, seq, name, body, at in batch],
     )
-    if sql.query(db, _ENABLED).fetchone():
-        # What was there has its deliveries; what is new is behind it, since there is one writer, and no position comes
-        # twice (AUTOINCREMENT). One statement: one for each event takes twice the time.
-        sql.query(db, _OF_NEW, (last,))
+    # What was there has its deliveries; what is new is behind it, since there is one writer, and no position comes
+    # twice (AUTOINCREMENT). One statement: one for each event takes twice the time.
+    sql.query(db, _OF_NEW, (last,))
 
 
 def deliver(db: peewee.Database, event_ids: Sequence[Any]) -> None:
     """Makes the deliveries of events that are in the outbox. ``event_ids`` are as the driver wants them."""
     if sql.is_postgres(db):
         sql.query(db, _OF_MANY, (list(event_ids),))
-    elif sql.query(db, _ENABLED).fetchone():
+    else:
         cast(Any, db).cursor().executemany(_OF_ONE, [(event_id,) for event_id in event_ids])
 
 

@@ -80,7 +80,7 @@ class Target:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-# Each delivery asks both, of the same few.
+# Asked with each delivery, of the same few; so is ``is_public``.
 @lru_cache(maxsize=1024)
 def parse(url: str) -> Target:
     """Raises UrlRefused where the form alone forbids to call it, in words that do not repeat it."""

@@ -146,8 +146,8 @@ dial_string = "sofia/gateway/{o.agents_gateway}/{{agent}}"
     def _keep(self) -> None:
         while self._watching:
             gevent.sleep(0.2)
-            if self._down_since is not None and not self.expected_down and self.daemon.is_ready():
-                self._down_since = None
+            if self._down_since is not None:
+                self._is_ready()
             process = self.daemon.process
             if self.expected_down or process is None or process.poll() in (None, 0, EXIT_SETTINGS):
                 continue
@@ -160,12 +160,18 @@ dial_string = "sofia/gateway/{o.agents_gateway}/{{agent}}"
         """Whether the daemon said that it is ready within that time."""
         until = time.monotonic() + timeout_s
         while time.monotonic() < until:
-            if self.daemon.is_ready():
-                self._down_since = None
+            if self._is_ready():
                 return True
             gevent.sleep(0.1)
         self.ready_late += 1
         return False
+
+    def _is_ready(self) -> bool:
+        ready = self.daemon.is_ready()
+        # It may have been killed while its answer was on the way.
+        if ready and not self.expected_down:
+            self._down_since = None
+        return ready
 
     def kill_daemon(self) -> None:
         """kill -9. What the switch tells until the daemon is ready again, it will tell again, unless it dies too."""
@@ -175,7 +181,7 @@ dial_string = "sofia/gateway/{o.agents_gateway}/{{agent}}"
 
     def end_switch(self, end: Callable[[], None]) -> None:
         """By ``end``; and notes what the daemon cannot have heard, where it was down then."""
-        down_since = None if self.daemon.is_ready() else self._down_since
+        down_since = None if self._is_ready() else self._down_since
         end()
         if down_since is not None:
             self.unheard.append((down_since, self.switch.deaths[-1][1]))
