@@ -80,7 +80,7 @@ $(DEPENDENCIES): requirements.lock
 
 # Most of what is installed never runs here, so only what the daemon imports is compiled: by importing it. Without that,
 # and where Python may not write bytecode, each start would compile for a second.
-$(INSTALLED): $(DEPENDENCIES) pyproject.toml
+$(INSTALLED): $(DEPENDENCIES) pyproject.toml callengine/esl/_sieve.c
 	@$(PIP) --quiet --no-deps --no-build-isolation --editable .
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -c 'import callengine.patched, callengine.daemon'
 	@touch $@

@@ -31,7 +31,7 @@ from callengine.esl.exchange import Loss, LossReason
 from callengine.esl.headers import SUBSCRIBED_EVENTS, Translator
 from callengine.esl.intake import IntakeQueue
 from callengine.esl.link import Link, LinkSettings, LinkState
-from callengine.esl.sieve import Sieve
+from callengine.esl.sieve import COMPILED, Sieve
 from callengine.gauges import add_gauges
 from callengine.metrics import Metrics
 from callengine.originate.originator import Originator
@@ -168,10 +168,10 @@ class Engine:
     def _sieve(self) -> Sieve:
         counts = self.metrics.events.counts
 
-        def repeated() -> None:
+        def repeated(count: int) -> None:
             # Without the lease the events are another engine's, and it counts them.
             if self._held is not None:
-                counts[LegDestroyed.__name__] += 1
+                counts[LegDestroyed.__name__] += count
 
         return Sieve(self.translator, repeated)
 
@@ -236,6 +236,7 @@ class Engine:
 
     def start(self) -> None:
         """Spawn everything; returns at once."""
+        log.info("the event socket is read in %s", "C" if COMPILED else "Python, which takes more of a core")
         self._open_spool()
         if self.settings.state.spool and not self.holder.alone:
             log.warning("another process at work has the same state directory: events are kept in memory alone")

@@ -24,6 +24,7 @@ from callengine.calls.call import EventName
 from callengine.calls.causes import CAUSES
 from callengine.calls.machine import Effect, Published, Refused, Unattributed
 from callengine.calls.record import CallRecord
+from callengine.esl.sieve import COMPILED
 from callengine.outcomes import gateway_label, outcome_of, result_of
 from callengine.quarantine import KINDS
 from callengine.tallies import Spread, Tally
@@ -145,9 +146,9 @@ class Metrics:
         self.recordings_deleted_bytes = Counter("callengine_recordings_deleted_bytes", "The same in bytes.", registry=r)
         self.gauge(
             "callengine_build_info",
-            "Version of callengine and of Python.",
-            lambda: [((callengine.__version__, platform.python_version()), 1.0)],
-            ("version", "python"),
+            "Version of callengine and of Python; in what the event socket is read: C, or Python where none was built.",
+            lambda: [((callengine.__version__, platform.python_version(), "C" if COMPILED else "Python"), 1.0)],
+            ("version", "python", "sieve"),
         )
         ProcessCollector(registry=r)
         self.on_ended: Callable[[CallRecord], None] | None = None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import tomllib
 import zipfile
@@ -51,7 +54,8 @@ def in_checkout() -> set[str]:
         for file in (ROOT / folder).rglob("*"):
             relative = file.relative_to(ROOT / folder)
             through_link = folder == "callengine" and relative.parts[0] in MAPPED
-            if file.is_file() and not through_link and "__pycache__" not in relative.parts:
+            source = file.suffix in (".c", ".so") or "__pycache__" in relative.parts
+            if file.is_file() and not through_link and not source:
                 names.add(str(PurePosixPath(name, *relative.parts)))
     return names
 
@@ -64,10 +68,40 @@ def test_one_importable_name(in_wheel: set[str]) -> None:
 def test_nothing_is_missing_and_nothing_is_extra(in_wheel: set[str]) -> None:
     packed = {name for name in in_wheel if name.startswith("callengine/")}
     assert in_checkout() - packed == set(), "list it in [tool.setuptools]: packages, or package-data"
-    assert packed - in_checkout() == set()
+    assert packed - in_checkout() == ({"callengine/esl/_sieve.abi3.so"} if builds_extensions() else set())
     assert {"callengine/py.typed", "callengine/config/callengine.toml"} <= packed
     assert "callengine/config/freeswitch/event_socket.conf.xml" in packed
     assert {"callengine/config/prometheus/prometheus.yml", "callengine/config/grafana/callengine.json"} <= packed
+
+
+def builds_extensions() -> bool:
+    """Whether there are a C compiler and Python's headers."""
+    compiler = sysconfig.get_config_var("CC").split()[0]
+    return shutil.which(compiler) is not None and Path(sysconfig.get_paths()["include"], "Python.h").exists()
+
+
+def test_one_wheel_for_all_versions_of_python(built: Path) -> None:
+    (wheel,) = built.glob("*.whl")
+    assert "-cp311-abi3-linux_" in wheel.name
+
+
+def test_without_a_compiler_it_is_built_all_the_same(built: Path, tmp_path: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    command = [sys.executable, "-m", "pip", "wheel", "--no-build-isolation", "--no-deps", "--no-index", str(sdist)]
+    environment = os.environ | {"CC": "/no/such/compiler"}
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=150, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (wheel,) = tmp_path.glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [name for name in archive.namelist() if name.endswith(".so")]
+
+
+def test_the_source_of_what_is_compiled_comes_with_it(built: Path) -> None:
+    (sdist,) = built.glob("*.tar.gz")
+    with tarfile.open(sdist) as archive:
+        assert [name for name in archive.getnames() if name.endswith("callengine/esl/_sieve.c")]
 
 
 def test_what_pip_is_told(built: Path, in_wheel: set[str]) -> None:

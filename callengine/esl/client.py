@@ -3,8 +3,9 @@
 greenswitch makes the connection, answers the password request, keeps the registry of handlers and the queue of commands
 in flight. Its reader, its dispatch and its ``send`` are replaced; each method that does so says why.
 
-Handlers (``register_handle``): ``"*"`` is called with a list of event bodies, ``"DISCONNECT"`` once with a `Loss`. They
-run in the reader and must not wait; one that returns False has no room for the events, which ends the connection.
+Handlers (``register_handle``): ``"*"`` is called with what ``events`` leaves of those that came, a list of bodies;
+``"DISCONNECT"`` once with a `Loss`. They run in the reader and must not wait; one that returns False has no room for
+the events, which ends the connection.
 """
 
 from __future__ import annotations
@@ -69,6 +70,7 @@ class EslClient(InboundESL):  # type: ignore[misc]  # greenswitch has no types
         max_in_flight: int = MAX_IN_FLIGHT,
         clock: Callable[[], float] = time.monotonic,
         on_authenticating: Callable[[], None] | None = None,
+        events: wire.Events | None = None,
     ) -> None:
         super().__init__(host, port, password, timeout=connect_timeout_s)
         self.address = f"{host}:{port}"
@@ -81,6 +83,7 @@ class EslClient(InboundESL):  # type: ignore[misc]  # greenswitch has no types
         self.events_received = 0
         self.frames_ignored = 0
         self.sock: Any = None
+        self._events = events or wire.Events()
         self._clock = clock
         self._on_authenticating = on_authenticating
         self._waiting_for = "the connection"
@@ -215,7 +218,7 @@ class EslClient(InboundESL):  # type: ignore[misc]  # greenswitch has no types
             self.lose(LossReason.CLOSED, "the reader was stopped")
 
     def _read(self) -> None:
-        framer = wire.Framer()
+        framer = wire.Framer(events=self._events)
         reads = 0
         while self.loss is None:
             data = self.sock.recv(RECV_BYTES)
@@ -225,8 +228,7 @@ class EslClient(InboundESL):  # type: ignore[misc]  # greenswitch has no types
                 return
             self.last_received_s = self._clock()
             self.bytes_received += len(data)
-            self._take(framer.feed(data))
-            framer.check()
+            self._take(framer, data)
             if len(data) < _GATHERED_BYTES and not self._commands_sent:
                 self._gather()
             reads += 1
@@ -246,18 +248,16 @@ class EslClient(InboundESL):  # type: ignore[misc]  # greenswitch has no types
         finally:
             self._gathering = False
 
-    def _take(self, frames: Sequence[wire.Frame]) -> None:
-        bodies: list[bytes] = []
+    def _take(self, framer: wire.Framer, data: bytes) -> None:
         try:
-            for frame in frames:
-                kind = frame.content_type
-                if kind in (wire.EVENT_JSON, wire.EVENT_PLAIN):
-                    bodies.append(frame.body)
-                else:
-                    self.handle_event(frame)
+            for frame in framer.feed(data):
+                self.handle_event(frame)
         finally:
-            if bodies:
+            count, bodies = self._events.handed()
+            if count:
+                self.events_received += count
                 self.process_events(bodies)
+        framer.check()
 
     def handle_event(self, frame: wire.Frame) -> None:
         """Take one frame that is no event. Instead of greenswitch's, which reads on from the socket in here."""
@@ -282,7 +282,6 @@ class EslClient(InboundESL):  # type: ignore[misc]  # greenswitch has no types
 
     def process_events(self, bodies: list[bytes]) -> None:
         """Hand on event bodies. Instead of greenswitch's, which parses each one and queues it without a bound."""
-        self.events_received += len(bodies)
         for handler in list(self.event_handlers.get("*", ())):
             try:
                 taken = handler(bodies)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from enum import IntFlag
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import unquote_to_bytes
@@ -273,6 +274,34 @@ class _ChannelEvent:
             change["discarded"] = (decoded.discarded or "").lower() in _TRUE
 
 
+class Kind(IntFlag):
+    """As what a header is read, for who looks for it in an event's bytes (``_sieve.c``, which has the same numbers).
+
+    A text has none of these. ``OMITTED_0``: at 0 it says nothing. ``UUID``, ``AT``, ``CREATED``, ``HUNG_UP``: which of
+    the channel's own headers it is. ``ODD``: neither text nor number.
+    """
+
+    NUMBER = 1
+    OMITTED_0 = 2
+    UUID = 4
+    AT = 8
+    CREATED = 16
+    HUNG_UP = 32
+    ODD = 64
+
+
+_OWN: Final = {"uuid": Kind.UUID, "at_us": Kind.AT, "created_us": Kind.CREATED, "hangup_us": Kind.HUNG_UP}
+
+
+def _kind_of(info: msgspec.structs.FieldInfo) -> Kind:
+    told = msgspec.inspect.type_info(info.type)
+    types = {type(each) for each in (told.types if isinstance(told, msgspec.inspect.UnionType) else (told,))}
+    kind = _OWN.get(info.name, Kind(0))
+    if msgspec.inspect.IntType in types:
+        return kind | Kind.NUMBER | (Kind.OMITTED_0 if info.default == 0 else Kind(0))
+    return kind if types <= {msgspec.inspect.StrType, msgspec.inspect.NoneType} else kind | Kind.ODD
+
+
 _NUL: Final = b"\\u0000"
 _encode: Final = msgspec.json.Encoder().encode
 _NAME_PREFIX: Final = b'{"Event-Name":"'
@@ -280,10 +309,14 @@ _NAME_AT: Final = len(_NAME_PREFIX)
 # Of its variables only the one that names the tenant is read, since a call waits for that for a moment only: the
 # completion follows, at once as a rule, with all of them.
 _HANGUP: Final = "CHANNEL_HANGUP"
-COMPLETE: Final = _NAME_PREFIX + b'CHANNEL_HANGUP_COMPLETE"'
-"""What a CHANNEL_HANGUP_COMPLETE begins with."""
-DESTROY: Final = _NAME_PREFIX + b'CHANNEL_DESTROY"'
-"""What a CHANNEL_DESTROY begins with."""
+COMPLETES: Final = b"CHANNEL_HANGUP_COMPLETE"
+"""The event that tells of a channel's end, with all of its stamps."""
+DESTROYS: Final = b"CHANNEL_DESTROY"
+"""The one that tells of it once more."""
+COMPLETE: Final = _NAME_PREFIX + COMPLETES + b'"'
+"""What the former begins with."""
+DESTROY: Final = _NAME_PREFIX + DESTROYS + b'"'
+"""What the latter begins with."""
 _UUID_IS: Final = b'"Unique-ID":"'
 _CREATED_IS: Final = b'"Caller-Channel-Created-Time":'
 _HUNG_UP_IS: Final = b'"Caller-Channel-Hangup-Time":'
@@ -350,6 +383,15 @@ class Translator:
 
     def __init__(self, variables: Variables | None = None) -> None:
         self._readers = _readers(variables or Variables())
+
+    def layout(self) -> dict[bytes, dict[bytes, Kind]]:
+        """By event name, the headers that `digest` keeps of it, and as what they are read."""
+        # An event that is named twice is no plain one.
+        named = {_NAME.encode(): Kind.ODD}
+        return {
+            event: named | {info.encode_name.encode(): _kind_of(info) for info in msgspec.structs.fields(reader.kind)}
+            for event, reader in self._readers.items()
+        }
 
     def json(self, body: bytes) -> Fact | None:
         """The fact that a JSON event states, or None for an event that states none of ours.

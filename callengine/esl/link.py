@@ -21,6 +21,7 @@ from callengine.errors import EslDisconnected, EslError
 from callengine.esl.client import EslClient
 from callengine.esl.exchange import Loss, LossReason, Reply
 from callengine.esl.intake import IntakeQueue
+from callengine.esl.wire import Events
 
 log = logging.getLogger(__name__)
 
@@ -59,7 +60,7 @@ class Link:
 
     ``on_ready(client)`` is called once subscribed, and ``on_lost(loss)`` once after each ``on_ready``, both in the
     greenlet of `run`: what takes long belongs elsewhere, since nobody watches the heartbeat meanwhile. Events go to
-    ``intake``, those that ``sieve()``, made anew for each connection, leaves. For the metrics: ``state``,
+    ``intake``, what ``sieve()``, made anew for each connection, leaves of them. For the metrics: ``state``,
     ``state_since_s``, ``connects``, ``failures`` by error name, ``losses`` by `LossReason`, ``last_error``, and the
     ``client``'s own counters.
     """
@@ -71,7 +72,7 @@ class Link:
         events: Iterable[str],
         subclasses: Iterable[str] = (),
         intake: IntakeQueue,
-        sieve: Callable[[], Callable[[list[bytes]], list[bytes]]] = lambda: list,
+        sieve: Callable[[], Events] = Events,
         on_ready: Callable[[EslClient], None] | None = None,
         on_lost: Callable[[Loss], None] | None = None,
         on_state: Callable[[LinkState], None] | None = None,
@@ -190,10 +191,10 @@ class Link:
             command_timeout_s=self.settings.command_timeout_s,
             clock=self._clock,
             on_authenticating=lambda: self._enter(LinkState.AUTHENTICATING),
+            events=self._sieve(),
         )
         self.intake.reopen()
-        sieve = self._sieve()
-        client.register_handle("*", lambda bodies: self.intake.put_many(sieve(bodies)))
+        client.register_handle("*", self.intake.put_many)
         return client
 
     def _tell_ready(self, client: EslClient) -> None:

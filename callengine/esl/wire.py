@@ -60,8 +60,35 @@ class Frame(msgspec.Struct, frozen=True, gc=False):
         return self.content_type in _EVENTS
 
 
+class Events:
+    """Takes the events of a stream from a `Framer`, in their order. This one leaves them as they are."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._bodies: list[bytes] = []
+
+    def cut(self, chunk: bytes, at: int) -> int:
+        """Take what JSON events lie whole in ``chunk`` from ``at`` on; return up to where. What is not taken here, also
+        all of it, comes by ``take``.
+        """
+        return at
+
+    def take(self, kind: str, body: bytes) -> None:
+        """Take one event. ``kind`` is EVENT_JSON or EVENT_PLAIN."""
+        self._count += 1
+        self._bodies.append(body)
+
+    def handed(self) -> tuple[int, list[bytes]]:
+        """How many came since this was last asked, and what is left of them."""
+        count, self._count = self._count, 0
+        bodies, self._bodies = self._bodies, []
+        return count, bodies
+
+
 class Framer:
     """Cuts one stream, from its first byte on. Linear in the bytes fed, however they are cut.
+
+    Where ``events`` are given, JSON and plain events go there, and only what else there is is returned.
 
     Raises `MalformedStream`, with the offset and the reason, at the first line that cannot belong to a frame. Frames
     that were whole before it are handed out first, then `check` and every further call raise.
@@ -71,6 +98,7 @@ class Framer:
         "_body",
         "_content_type",
         "_error",
+        "_events",
         "_fed",
         "_head_bytes",
         "_headers",
@@ -81,7 +109,14 @@ class Framer:
         "_reading_body",
     )
 
-    def __init__(self, *, max_header_bytes: int = MAX_HEADER_BYTES, max_body_bytes: int = MAX_BODY_BYTES) -> None:
+    def __init__(
+        self,
+        *,
+        max_header_bytes: int = MAX_HEADER_BYTES,
+        max_body_bytes: int = MAX_BODY_BYTES,
+        events: Events | None = None,
+    ) -> None:
+        self._events = events
         self._max_header = max_header_bytes
         self._max_body = max_body_bytes
         self._fed = 0
@@ -122,6 +157,8 @@ class Framer:
                 elif self._head_bytes:
                     pos = self._take_line(chunk, pos, frames)
                 else:
+                    if self._events is not None:
+                        pos = self._events.cut(chunk, pos)
                     pos = self._take_whole_events(chunk, pos, frames)
                     if pos < end and not self._reading_body:
                         pos = self._take_line(chunk, pos, frames)
@@ -160,7 +197,10 @@ class Framer:
                 self._content_type, self._length, self._head_bytes = content_type, length, start - pos
                 self._reading_body = True
                 return start
-            frames.append(Frame(content_type, _NO_HEADERS, chunk[start:stop]))
+            if self._events is None:
+                frames.append(Frame(content_type, _NO_HEADERS, chunk[start:stop]))
+            else:
+                self._events.take(content_type, chunk[start:stop])
             pos = stop
         return pos
 
@@ -238,8 +278,11 @@ class Framer:
 
     def _emit(self, body: bytes, frames: list[Frame]) -> None:
         content_type = self._content_type or ""
-        headers = _NO_HEADERS if content_type in _EVENTS else MappingProxyType(self._headers)
-        frames.append(Frame(content_type, headers, body))
+        if self._events is not None and content_type in (EVENT_JSON, EVENT_PLAIN):
+            self._events.take(content_type, body)
+        else:
+            headers = _NO_HEADERS if content_type in _EVENTS else MappingProxyType(self._headers)
+            frames.append(Frame(content_type, headers, body))
         self._start_frame()
 
     def _start_frame(self) -> None:

@@ -16,6 +16,7 @@ from callengine.config.settings import Settings
 from callengine.engine import Engine, Storage
 from callengine.errors import EslDisconnected, LeaseHeld
 from callengine.esl.link import LinkState
+from callengine.esl.wire import Framer
 from callengine.metrics import Metrics
 from callengine.store.accounts import Accounts
 from callengine.store.database import open_database
@@ -174,11 +175,18 @@ def test_ends_told_twice_are_left_out_and_counted_by_who_holds_the_lease(rig: Ri
     engine, counts = rig.engine, rig.engine.metrics.events.counts
     ended = headers("u1", us(1), hangup=us(5))
     twice = [event("CHANNEL_HANGUP_COMPLETE", ended), event("CHANNEL_DESTROY", ended)]
-    engine.link._new_client().process_events(twice)
+    stream = b"".join(b"Content-Length: %d\nContent-Type: text/event-json\n\n" % len(body) + body for body in twice)
+
+    def receive() -> None:
+        client = engine.link._new_client()
+        client._take(Framer(events=client._events), stream)
+        assert client.events_received == 2
+
+    receive()
     # Another engine has the switch, and takes them in.
     assert (engine.intake.accepted, counts["LegDestroyed"]) == (1, 0)
     engine._held = Fence("sw1", "us", 1, 15)
-    engine.link._new_client().process_events(twice)
+    receive()
     assert (engine.intake.accepted, counts["LegDestroyed"]) == (2, 1)
 
 

@@ -48,8 +48,8 @@ class Rig:
                 gevent.sleep(0.001)
         worker.kill()
 
-    def _repeated(self) -> None:
-        self.repeats += 1
+    def _repeated(self, count: int) -> None:
+        self.repeats += count
 
     def samples(self) -> dict[str, float]:
         families = text_string_to_metric_families(self.metrics.render().decode())
