@@ -7,7 +7,7 @@ in an originate) is told apart by its creation stamp.
 
 from __future__ import annotations
 
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -29,8 +29,11 @@ from callengine.calls.ids import usable_id
 replace = msgspec.structs.replace
 
 
-class Note(NamedTuple):
-    """One entry of a call's timeline: what happened, when by the switch's stamp (µs), to whom, and by whose word."""
+class Note(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """One entry of a call's timeline: what happened, when by the switch's stamp (µs), to whom, and by whose word.
+
+    An array in JSON.
+    """
 
     name: str
     at_us: int
@@ -39,7 +42,7 @@ class Note(NamedTuple):
     detail: str | None = None
 
 
-class Refusal(NamedTuple):
+class Refusal(msgspec.Struct, frozen=True, gc=False):
     """A transition that was refused, by name; the value that was not taken stands in ``detail``."""
 
     name: str

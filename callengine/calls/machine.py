@@ -7,8 +7,6 @@ in; what changes after the end was told is a correction.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
 from callengine.calls.call import (
@@ -65,8 +63,11 @@ class Noted(msgspec.Struct, frozen=True, gc=False):
     note: Note
 
 
-class Published(NamedTuple):
-    """A milestone to be told, with the call as it stood then. ``seq`` only grows within a call, without gaps."""
+class Published(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True, gc=False):
+    """A milestone to be told, with the call as it stood then. ``seq`` only grows within a call, without gaps.
+
+    An array in JSON.
+    """
 
     call_id: str
     event: EventName

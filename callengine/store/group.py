@@ -21,6 +21,8 @@ from callengine.store import analyses, faults, outbox, rows, sql
 from callengine.store.database import Store, discard, transaction
 from callengine.store.schema import text_of
 
+replace = msgspec.structs.replace
+
 _MAX_COUNTERS: Final = 100_000
 _MAX_CAMPAIGNS: Final = 10_000
 _MAX_DELICATE: Final = 10_000
@@ -424,7 +426,7 @@ def _cleaned(entry: Entry, pack: Callable[[str], Any]) -> Entry:
         since_s=entry.since_s,
         call=call,
         notes=entry.notes,
-        published=[p._replace(record=rows.cleaned_struct(p.record)) for p in entry.published],
+        published=[replace(p, record=rows.cleaned_struct(p.record)) for p in entry.published],
         row=None if call is None else rows.cleaned(_row_of(call, None, pack)),
         event_rows=None if entry.event_rows is None else [rows.cleaned(row) for row in entry.event_rows],
     )

@@ -185,14 +185,14 @@ def analysis_row(call: Call, now_us: int, pack: Callable[[str], Any]) -> Row:
 
 def outbox_row(published: Published, now_us: int, pack: Callable[[str], Any]) -> Row:
     """The row of a milestone, for ``outbox.MILESTONES``."""
-    call_id, event, seq, record = published
+    call_id, seq, record = published.call_id, published.seq, published.record
     key = event_key_of(call_id, str(seq))
     return (
         key if pack is _bytes else text_of(key),
         pack(call_id),
         pack(record.tenant_id),
         seq,
-        event._value_,
+        published.event._value_,
         encode_json(record).decode(),
         now_us,
     )
