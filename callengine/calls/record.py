@@ -17,7 +17,7 @@ from callengine.calls.facts import Source
 from callengine.calls.leg import Leg
 
 
-class CallRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
+class CallRecord(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     """One call as a row. The fields up to ``seq`` are the engine's; those after it are set by people, by the analysis,
     or by whoever looks at recordings: ``files`` has one for each that was looked at.
     """
@@ -70,7 +70,7 @@ class CallRecord(msgspec.Struct, kw_only=True, omit_defaults=True):
     files: list[dict[str, Any]] = []
 
 
-class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):
+class StoredEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """An event as the outbox has it. ``seq`` grows within the call, without a gap; ``position`` in order of commit.
 
     ``record`` is the call as it stood then; ``detail`` what the event is about besides (a recording, an analysis).
