@@ -55,9 +55,9 @@ class CallRecord(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     ended_before_us: int | None = None
     overlong: bool = False
     has_recording: bool = False
-    agents: list[dict[str, Any]] = []
-    legs: list[dict[str, Any]] = []
-    recordings: list[dict[str, Any]] = []
+    agents: tuple[dict[str, Any], ...] = ()
+    legs: tuple[dict[str, Any], ...] = ()
+    recordings: tuple[dict[str, Any], ...] = ()
     seq: int = 0
 
     disposition: str | None = None
@@ -67,7 +67,7 @@ class CallRecord(msgspec.Struct, kw_only=True, omit_defaults=True, gc=False):
     ai_sentiment: str | None = None
     ai_next_action: str | None = None
     analysis_status: str | None = None
-    files: list[dict[str, Any]] = []
+    files: tuple[dict[str, Any], ...] = ()
 
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -126,10 +126,10 @@ def record_of(call: Call) -> CallRecord:
     if call.bridges:
         _agents(call, record)
     if call.peers:
-        record.legs = [_leg_view(p) for p in sorted(call.peers, key=_leg_order)]
+        record.legs = tuple([_leg_view(p) for p in sorted(call.peers, key=_leg_order)])
     if call.recordings:
         record.has_recording = any(r.playable for r in call.recordings)
-        record.recordings = [_recording_view(r) for r in sorted(call.recordings, key=_recording_order)]
+        record.recordings = tuple([_recording_view(r) for r in sorted(call.recordings, key=_recording_order)])
     record.status = _status(record)
     return record
 
@@ -338,7 +338,7 @@ def _agents(call: Call, record: CallRecord) -> None:
     parted: dict[str, list[int]] = {}
     for unbridge in sorted(call.unbridges, key=_bridge_order):
         parted.setdefault(unbridge.other, []).append(unbridge.at_us)
-    record.agents = [
+    record.agents = tuple(
         {
             "agent_id": agent,
             "leg": bridge.other,
@@ -346,7 +346,7 @@ def _agents(call: Call, record: CallRecord) -> None:
             "disconnect_us": next((at for at in parted.get(bridge.other, ()) if at >= bridge.at_us), None),
         }
         for agent, bridge in _agents_of(call, record)
-    ]
+    )
     if record.agents:
         record.agent_id = record.agents[0]["agent_id"]
         record.agent_connect_us = record.agents[0]["connect_us"]

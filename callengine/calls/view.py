@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -63,7 +63,7 @@ def _claimed(recording: dict[str, Any]) -> str:
 
 
 def _recordings(
-    call_id: str, claims: list[dict[str, Any]], found: list[dict[str, Any]], url_of: UrlOf | None
+    call_id: str, claims: Sequence[dict[str, Any]], found: Sequence[dict[str, Any]], url_of: UrlOf | None
 ) -> list[dict[str, Any]]:
     """All recordings in order of time: what the switch claims of each, and what was found when it was looked at."""
     files = {file["id"]: file for file in found}
@@ -98,7 +98,7 @@ def _recording(
     }
 
 
-def longest_ready(files: list[dict[str, Any]]) -> dict[str, Any] | None:
+def longest_ready(files: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     """The file that ``has_recording`` and ``recording_url`` speak of."""
     ready = [file for file in files if file["status"] == "ready"]
     return max(ready, key=lambda file: (file["duration_ms"], file["id"]), default=None)
@@ -149,9 +149,9 @@ def show_fields(
     ended_before_us: int | None,
     overlong: bool,
     has_recording: bool,
-    agents: list[dict[str, Any]],
-    legs: list[dict[str, Any]],
-    recordings: list[dict[str, Any]],
+    agents: Sequence[dict[str, Any]],
+    legs: Sequence[dict[str, Any]],
+    recordings: Sequence[dict[str, Any]],
     seq: int,
     disposition: str | None,
     disposition_by: str | None,
@@ -160,7 +160,7 @@ def show_fields(
     ai_sentiment: str | None,
     ai_next_action: str | None,
     analysis_status: str | None,
-    files: list[dict[str, Any]],
+    files: Sequence[dict[str, Any]],
 ) -> dict[str, Any]:
     """The same of the values of a ``CallRecord``, in its order."""
     longest = longest_ready(files) if files else None

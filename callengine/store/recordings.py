@@ -191,7 +191,7 @@ def finish(db: peewee.Database, row: Recording, found: Found, now_us: int) -> bo
     return True
 
 
-def _is_told(files: list[dict[str, Any]], file: dict[str, Any]) -> bool:
+def _is_told(files: Sequence[dict[str, Any]], file: dict[str, Any]) -> bool:
     """Whether the last that was told of it is that it is ready, with just this content."""
     names = ("id", "status", "sha256")
     return file["status"] == "ready" and any(all(old.get(n) == file[n] for n in names) for old in files)
@@ -236,7 +236,7 @@ def _told(row: Recording, found: Found, status: str) -> dict[str, Any]:
     }
 
 
-def _with(files: list[dict[str, Any]], file: dict[str, Any]) -> list[dict[str, Any]]:
+def _with(files: Sequence[dict[str, Any]], file: dict[str, Any]) -> list[dict[str, Any]]:
     """``files`` with ``file`` in the place that it had, or else at the end."""
     if not any(other["id"] == file["id"] for other in files):
         return [*files, file]

@@ -37,7 +37,7 @@ _KEYS: Final = frozenset({"id", "node", "fs_uuid"})
 _MAX_INT: Final = (1 << 63) - 1
 
 encode_json: Final = msgspec.json.Encoder().encode
-_decode_list: Final = msgspec.json.Decoder(list[dict[str, Any]]).decode
+_decode_parts: Final = msgspec.json.Decoder(tuple[dict[str, Any], ...]).decode
 decode_state: Final = msgspec.json.Decoder(Call).decode
 decode_record: Final = msgspec.json.Decoder(CallRecord).decode
 decode_json: Final = msgspec.json.Decoder().decode
@@ -232,8 +232,8 @@ def fields_from(row: Sequence[Any]) -> list[Any]:
     for at in _BOOLS:
         values[at] = bool(values[at])
     for at in _LISTS:
-        values[at] = [] if values[at] == "[]" else _decode_list(values[at])
-    values[_FILES_AT] = [] if values[_FILES_AT] is None else _decode_list(values[_FILES_AT])
+        values[at] = () if values[at] == "[]" else _decode_parts(values[at])
+    values[_FILES_AT] = () if values[_FILES_AT] is None else _decode_parts(values[_FILES_AT])
     return values
 
 
@@ -253,7 +253,7 @@ def event_from(row: Sequence[Any]) -> StoredEvent:
     record = decode_record(payload)
     record.seq = seq
     found = dict(zip(SIDE_FIELDS, side, strict=True))
-    found["files"] = [] if found["files"] is None else _decode_list(found["files"])
+    found["files"] = () if found["files"] is None else _decode_parts(found["files"])
     for name, value in found.items():
         setattr(record, name, value)
     return StoredEvent(

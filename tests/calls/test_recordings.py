@@ -82,10 +82,10 @@ def test_a_transfer_loses_none() -> None:
 def test_that_of_another_call_it_was_bridged_to_is_that_calls() -> None:
     a, b = Channel("A"), Channel("B", 1)
     desk = Desk().take(a.created(), b.created(), a.answered(2), a.bridged("B", 3), b.started("/b.wav", 4))
-    assert desk.record("A").recordings == []
+    assert desk.record("A").recordings == ()
     assert len(desk.record("B").recordings) == 1
 
 
 def test_without_a_path_it_is_none() -> None:
     a = Channel()
-    assert Desk().take(a.created(), a.started("", 1), a.stopped("", 2)).record().recordings == []
+    assert Desk().take(a.created(), a.started("", 1), a.stopped("", 2)).record().recordings == ()

@@ -51,7 +51,7 @@ def test_a_stopped_recording_is_ready_at_the_first_look(house: House) -> None:
     assert (row.bytes, row.sha256, row.storage, row.looked_us) == (path.stat().st_size, sha256, "disk", house.now_us)
     assert (row.claimed_ms, row.stopped_us) == (4000, T0 + 5_000_000)
     assert row.loudness_cb == pytest.approx(-903, abs=8)
-    assert house.record(call).files == [
+    assert list(house.record(call).files) == [
         {
             "id": row.id,
             "leg": call.own.uuid,

@@ -120,9 +120,9 @@ def test_an_event_carries_what_was_set_by_then_and_no_more(writer: Writer, store
     writer.publish(published(over, EventName.ENDED, 2))
     writer.flush(5)
     first, second, third = OutboxReads(store).after(0, 10)
-    assert (first.record.files, first.record.disposition) == ([], None)
-    assert (second.record.files, second.record.disposition) == ([FILE], None)
-    assert (third.record.files, third.record.disposition) == ([FILE], "sold")
+    assert (first.record.files, first.record.disposition) == ((), None)
+    assert (second.record.files, second.record.disposition) == ((FILE,), None)
+    assert (third.record.files, third.record.disposition) == ((FILE,), "sold")
     body = show_event(second, lambda recording_id: f"https://x/{recording_id}", probed=True)
     assert body["type"] == "call.recording_ready"
     assert body["data"]["recording"]["url"] == body["data"]["call"]["recording_url"] == f"https://x/{FILE['id']}"
@@ -177,7 +177,7 @@ def test_a_later_state_of_the_book_leaves_what_was_told_outside(writer: Writer, 
     writer.flush(5)
     found = reads.call(TENANT, call.id)
     assert found is not None
-    assert (found.files, found.live, found.seq) == ([FILE], False, 1)
+    assert (found.files, found.live, found.seq) == ((FILE,), False, 1)
 
 
 def test_each_endpoint_gets_what_it_asked_for(writer: Writer, store: Store) -> None:
@@ -321,6 +321,6 @@ def test_two_engines_and_a_thousand_events_leave_no_gap(postgres_store: Store) -
         assert [e.seq for e in events if e.call_id == call.id] == list(range(1, 21))
     text = "SELECT DISTINCT seq + side_seq FROM call"
     assert postgres_store.run(lambda db: sql.query(db, text).fetchall(), 5) == [(20,)]
-    assert record_of(calls[0]).files == []
+    assert record_of(calls[0]).files == ()
     for writer in (book, other):
         assert writer.stop(5)
