@@ -42,7 +42,7 @@ class Timing(msgspec.Struct, frozen=True, kw_only=True):
     overlong_after_s: float = 14_400.0
 
 
-class Outcome(msgspec.Struct):
+class Outcome(msgspec.Struct, gc=False):
     """What a fact or the passing of time did. ``suspects`` are channels whose end should be asked of the switch.
 
     ``records`` has that of each changed call of which a milestone was told, where nothing of it changed after that.

@@ -112,7 +112,7 @@ def with_leg(
     if leg is known.leg and (created_for, is_call, peer_call) == (known.created_for, known.is_call, known.call_id):
         return call
     fresh = Peer(leg=leg, created_for=created_for, call_id=peer_call, is_call=is_call)
-    return replace(call, peers=tuple(fresh if p is known else p for p in call.peers))
+    return replace(call, peers=tuple([fresh if p is known else p for p in call.peers]))
 
 
 def bridged(call: Call, fact: ChannelFact, other: str) -> Step:
