@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final, NamedTuple, Protocol, cast
 
 import msgspec
@@ -44,8 +44,7 @@ class Guard(Protocol):
         """That transaction was committed."""
 
 
-@dataclass(slots=True, eq=False)
-class Entry:
+class Entry(msgspec.Struct, eq=False, gc=False):
     """All that waits to be written of one call. ``number`` orders them; the rows are made once, in the thread."""
 
     number: int
@@ -53,8 +52,8 @@ class Entry:
     since_s: float
     call: Call | None = None
     record: CallRecord | None = None
-    notes: list[Note] = field(default_factory=list)
-    published: list[Published] = field(default_factory=list)
+    notes: list[Note] = []
+    published: list[Published] = []
     row: rows.Row | None = None
     event_rows: list[rows.Row] | None = None
     outbox_rows: list[rows.Row] | None = None
