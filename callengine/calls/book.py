@@ -236,7 +236,7 @@ class Book:
         role = role_of(fact, above.role if above else None, tracking_others=self.tracking_others)
         channel = self._channels.get(uuid)
         if channel is None:
-            channel = self._channels[uuid] = Channel(uuid, role, now)
+            channel = self._channels[uuid] = Channel(Leg(uuid=uuid), role, now)
         channel.role = role
         channel.since = now - age_s(fact)
         if role is Role.CALL:
@@ -321,7 +321,7 @@ class Book:
             far = self._channels.get(other)
             unheard = far is None
             if far is None:
-                far = self._channels[other] = Channel(other, None, now)
+                far = self._channels[other] = Channel(Leg(uuid=other), None, now)
             if call_id not in far.beside and not ledger.attach(far, call_id, now, out, of=far.owner):
                 if far.role is None and not far.beside:
                     del self._channels[other]
@@ -389,7 +389,7 @@ class Book:
         out.changed[call.id] = call
         out.effects.append(Noted(call.id, Note("queued", fact.at_us, fact.uuid, fact.source)))
         if fact.agent_leg and fact.agent_leg not in self._channels:
-            leg = self._channels[fact.agent_leg] = Channel(fact.agent_leg, Role.LEG, now)
+            leg = self._channels[fact.agent_leg] = Channel(Leg(uuid=fact.agent_leg), Role.LEG, now)
             ledger.attach(leg, call.id, now, out, made_for=True)
             ledger.watch(leg, now)
         self._ready.extend(self._waiting.take(fact.uuid))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import Enum, auto
 from typing import Final
 
+import msgspec
+
 from callengine.calls.facts import BridgeReported, ChannelFact, LegBridged, LegDescribed, LegListed, LegUnbridged
 from callengine.calls.leg import Leg
 
@@ -25,7 +27,7 @@ class Role(Enum):
     IGNORED = auto()
 
 
-class Channel:
+class Channel(msgspec.Struct, eq=False, gc=False):
     """One channel. ``role`` is None while nobody said what it is, but a call is bridged to it already.
 
     ``call_id`` is the call whose own channel it is; ``beside`` are the calls that keep it as a peer, and of these it
@@ -33,16 +35,13 @@ class Channel:
     stamp.
     """
 
-    __slots__ = ("beside", "call_id", "leg", "made_for", "role", "seen_us", "since")
-
-    def __init__(self, uuid: str, role: Role | None, since: float) -> None:
-        self.role = role
-        self.leg = Leg(uuid=uuid)
-        self.call_id: str | None = None
-        self.beside: tuple[str, ...] = ()
-        self.made_for: tuple[str, ...] = ()
-        self.since = since
-        self.seen_us = 0
+    leg: Leg
+    role: Role | None
+    since: float
+    call_id: str | None = None
+    beside: tuple[str, ...] = ()
+    made_for: tuple[str, ...] = ()
+    seen_us: int = 0
 
     @property
     def owner(self) -> str | None:

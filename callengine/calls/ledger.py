@@ -104,7 +104,7 @@ class Ledger:
         uuid = call.own.uuid
         channel = self.channels.get(uuid)
         if channel is None:
-            channel = self.channels[uuid] = Channel(uuid, Role.CALL, now)
+            channel = self.channels[uuid] = Channel(Leg(uuid=uuid), Role.CALL, now)
         channel.role = Role.CALL
         channel.call_id = call.id
         if not channel.leg.created_us:
@@ -129,7 +129,7 @@ class Ledger:
             uuid = peer.leg.uuid
             channel = self.channels.get(uuid)
             if channel is None:
-                channel = self.channels[uuid] = Channel(uuid, None, now)
+                channel = self.channels[uuid] = Channel(Leg(uuid=uuid), None, now)
             if not channel.leg.created_us or (peer.created_for and channel.call_id is None and not channel.made_for):
                 channel.leg = peer.leg
             if peer.created_for and channel.role is None:
