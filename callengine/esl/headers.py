@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Mapping
 from enum import IntFlag
 from functools import lru_cache
-from typing import Any, Final, NamedTuple, cast
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 import msgspec
@@ -259,7 +259,8 @@ class _ChannelEvent:
         change: dict[str, Any] = {} if decoded.leg_agent == agent else {"leg_agent": agent}
         if self._more:
             self._finish(decoded, change)
-        return cast(Fact, msgspec.structs.replace(decoded, **change) if change else decoded)
+        fact: Fact = msgspec.structs.replace(decoded, **change) if change else decoded
+        return fact
 
     def _without_nul(self, decoded: Any) -> Any:
         texts = {name: getattr(decoded, name) for name in self._texts}
@@ -349,7 +350,8 @@ def ended_life_of(digest: bytes) -> Life | None:
 
 
 def _stated(decoded: Any, nul: bool) -> Fact:
-    return cast(Fact, decoded.fact())
+    fact: Fact = decoded.fact()
+    return fact
 
 
 def _nothing(decoded: Any) -> str | None:
