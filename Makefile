@@ -8,7 +8,7 @@
 # make clean   what these commands left behind
 #
 # Needs Python 3.11 or newer with its venv module; the rest is installed into .venv from requirements.lock, and again
-# whenever that or pyproject.toml changes.
+# whenever that, pyproject.toml or _sieve.c changes. Where there is a C compiler, _sieve.c is built; it needs none.
 
 SHELL := /bin/sh
 .SHELLFLAGS := -eu -c
@@ -95,5 +95,5 @@ lock:
 		--extra ai --extra otel --extra postgres --extra s3 --extra docs --extra dev --output-file requirements.lock pyproject.toml
 
 clean:
-	rm -rf $(VENV) build dist callengine.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build dist callengine.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis callengine/esl/*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

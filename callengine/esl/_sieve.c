@@ -2,8 +2,10 @@
  * each one what is ever read of it. One pass over the bytes, and no object for an event but what is left of it.
  *
  * It decides nothing: whatever is not as FreeSWITCH writes it (switch_event.c, switch_event_serialize_json: one flat
- * object, unformatted, of strings and arrays of strings) is handed to ``other``, the same work in Python. No header name
- * stands here; which are read, and as what, comes from callengine.esl.headers.
+ * object, unformatted, of strings and arrays of strings) is handed to ``other``, the same work in Python. Which headers are
+ * read, and as what, comes from callengine.esl.headers; the one name here is what every event begins with.
+ *
+ * VERSION has to be raised with each change: what was built of an older source is left alone.
  */
 #define PY_SSIZE_T_CLEAN
 #define Py_LIMITED_API 0x030B0000
@@ -14,12 +16,11 @@
 #include <emmintrin.h>
 #endif
 
-#define VERSION 1
+#define VERSION 2
 
 /* callengine.esl.headers.Kind */
 enum { NUMBER = 1, OMITTED_0 = 2, UUID = 4, AT = 8, CREATED = 16, HUNG_UP = 32, ODD = 64 };
 
-#define ONCE (UUID | AT | CREATED | HUNG_UP)
 #define MAX_DIGITS 18
 #define MAX_SPANS 96
 #define MAX_UUID 256
@@ -33,6 +34,7 @@ typedef struct {
     const char *name; /* of a bytes object that the Cutter holds */
     uint32_t size;
     uint32_t kind;
+    uint64_t once; /* a bit of its own, where a second one would not be plain */
 } Header;
 
 typedef struct {
@@ -106,7 +108,9 @@ static const char *closing(const char *p, const char *end, unsigned *has)
             *has |= ESCAPED;
             switch (p[1]) {
             case 'u':
-                if (end - p < 6 || !is_hex(p[2]) || !is_hex(p[3]) || !is_hex(p[4]) || !is_hex(p[5]))
+                if (end - p < 6 || !is_hex(p[2]) || !is_hex(p[3]) || !is_hex(p[4]) || !is_hex(p[5])
+                    /* half of a pair, or the first of one: the switch writes none */
+                    || ((p[2] | 0x20) == 'd' && (p[3] | 0x20) >= '8'))
                     return NULL;
                 *has |= UNICODE_ESCAPED;
                 p += 6;
@@ -212,12 +216,13 @@ static int repeats(Cutter *self, Span uuid, Span created)
     if (known != NULL) {
         char *bytes;
         Py_ssize_t size;
-        if (PyBytes_AsStringAndSize(known, &bytes, &size) == 0)
+        if (PyBytes_AsStringAndSize(known, &bytes, &size) < 0)
+            same = -1;
+        else {
             same = (size_t)size == created.size && memcmp(bytes, created.at, created.size) == 0;
-        else
-            same = -1;
-        if (PyDict_DelItem(self->ended, key) < 0)
-            same = -1;
+            if (PyDict_DelItem(self->ended, key) < 0)
+                same = -1;
+        }
     }
     Py_DECREF(key);
     return same;
@@ -266,16 +271,18 @@ static PyObject *joined(const Span *spans, int count, size_t size)
 /* What is left of one event, in ``left`` where something is. */
 static Found digest(Cutter *self, const char *body, const char *end, PyObject **left)
 {
-    const char *name = body + SIZE(PREFIX), *p;
+    const char *name, *p;
     const Event *event;
     Span spans[MAX_SPANS], uuid = {NULL, 0}, created = {NULL, 0};
     unsigned long long at_us = 0, created_us = 0, hung_up_us = 0;
     size_t total = 2;
-    unsigned met = 0, in_kept = 0;
+    uint64_t met = 0;
+    unsigned in_kept = 0;
     int count = 1, looked = 0;
 
     if (end - body < (Py_ssize_t)SIZE(PREFIX) || memcmp(body, PREFIX, SIZE(PREFIX)) != 0)
         return OTHER;
+    name = body + SIZE(PREFIX);
     p = memchr(name, '"', (size_t)(end - name));
     if (p == NULL)
         return OTHER;
@@ -311,9 +318,9 @@ static Found digest(Cutter *self, const char *body, const char *end, PyObject **
         p = stop + 1;
         if (header == NULL)
             continue;
-        if ((in_value & UNICODE_ESCAPED) || (header->kind & ODD) || (header->kind & ONCE & met))
+        if ((in_value & UNICODE_ESCAPED) || (header->kind & ODD) || (header->once & met))
             return OTHER;
-        met |= header->kind & ONCE;
+        met |= header->once;
         if (header->kind & UUID) {
             if (in_value & ESCAPED)
                 return OTHER;
@@ -383,7 +390,12 @@ static int take_one(Cutter *self, const char *body, Py_ssize_t size, PyObject *b
 {
     PyObject *left = NULL;
     int failed = 0;
-    Found found = digest(self, body, body + size, &left);
+    Found found;
+    if (self->ended == NULL || self->other == NULL) {
+        PyErr_SetString(PyExc_RuntimeError, "it was taken apart");
+        return -1;
+    }
+    found = digest(self, body, body + size, &left);
     self->seen++;
     if (found == OTHER) {
         PyObject *whole = PyBytes_FromStringAndSize(body, size);
@@ -423,22 +435,22 @@ static PyObject *cut(PyObject *op, PyObject *args)
     }
     for (;;) {
         const char *p = bytes + at, *end = bytes + size;
-        Py_ssize_t length = 0;
+        unsigned long long length = 0;
         int digits = 0;
         if (end - p < (Py_ssize_t)(SIZE(LENGTH) + 1 + SIZE(TAIL)) || memcmp(p, LENGTH, SIZE(LENGTH)) != 0)
             break;
         for (p += SIZE(LENGTH); p < end && *p >= '0' && *p <= '9' && digits <= LENGTH_DIGITS; p++, digits++)
-            length = length * 10 + (*p - '0');
-        if (digits == 0 || digits > LENGTH_DIGITS || length > self->max_body)
+            length = length * 10 + (unsigned long long)(*p - '0');
+        if (digits == 0 || digits > LENGTH_DIGITS || length > (unsigned long long)self->max_body)
             break;
         if (end - p < (Py_ssize_t)SIZE(TAIL) || memcmp(p, TAIL, SIZE(TAIL)) != 0)
             break;
         p += SIZE(TAIL);
-        if (end - p < length)
+        if (end - p < (Py_ssize_t)length)
             break;
-        if (take_one(self, p, length, bodies) < 0)
+        if (take_one(self, p, (Py_ssize_t)length, bodies) < 0)
             return NULL;
-        at = (Py_ssize_t)(p - bytes) + length;
+        at = (Py_ssize_t)(p - bytes) + (Py_ssize_t)length;
     }
     return PyLong_FromSsize_t(at);
 }
@@ -462,6 +474,7 @@ static int fill_event(Cutter *self, Event *event, PyObject *headers)
     PyObject *name, *kind;
     Py_ssize_t at = 0, size;
     uint32_t room = 16;
+    uint64_t bit = 1;
     while (room < 2 * (size_t)PyDict_Size(headers))
         room *= 2;
     event->headers = PyMem_Calloc(room, sizeof(Header));
@@ -482,12 +495,25 @@ static int fill_event(Cutter *self, Event *event, PyObject *headers)
         event->headers[slot].name = bytes;
         event->headers[slot].size = (uint32_t)size;
         event->headers[slot].kind = (uint32_t)flags;
+        if (flags & (NUMBER | UUID)) {
+            if (bit == 0) {
+                PyErr_SetString(PyExc_ValueError, "layout has an event of too many numbers");
+                return -1;
+            }
+            event->headers[slot].once = bit;
+            bit <<= 1;
+        }
         if (flags & UUID)
             event->channel = 1;
         if (PyList_Append(self->names, name) < 0)
             return -1;
     }
     return 0;
+}
+
+static int is_bytes(PyObject *object, const char *bytes, Py_ssize_t size)
+{
+    return PyBytes_Size(object) == size && memcmp(PyBytes_AsString(object), bytes, (size_t)size) == 0;
 }
 
 static int fill(Cutter *self, PyObject *layout, PyObject *completes, PyObject *destroys)
@@ -513,8 +539,8 @@ static int fill(Cutter *self, PyObject *layout, PyObject *completes, PyObject *d
         self->count++;
         if (fill_event(self, event, headers) < 0)
             return -1;
-        event->completes = PyObject_RichCompareBool(name, completes, Py_EQ) == 1;
-        event->destroys = PyObject_RichCompareBool(name, destroys, Py_EQ) == 1;
+        event->completes = is_bytes(completes, bytes, size);
+        event->destroys = is_bytes(destroys, bytes, size);
     }
     return 0;
 }

@@ -387,7 +387,7 @@ class Translator:
         self._readers = _readers(variables or Variables())
 
     def layout(self) -> dict[bytes, dict[bytes, Kind]]:
-        """By event name, the headers that `digest` keeps of it, and as what they are read."""
+        """By event name, the headers that are read of it, and as what. Those in parentheses are no header's name."""
         # An event that is named twice is no plain one.
         named = {_NAME.encode(): Kind.ODD}
         return {
@@ -414,7 +414,7 @@ class Translator:
         return self.headers(load_object(body, "event body"))
 
     def digest(self, body: bytes) -> bytes | None:
-        """A JSON event with nothing in it but what is ever read of it: some 600 bytes of 6,000, of which `json` makes
+        """A JSON event with nothing in it but what is ever read of it: some 450 bytes of 6,000, of which `json` makes
         the same fact. None for one that states none of ours; what is not plain stays as it is.
         """
         if not body.startswith(_NAME_PREFIX):

@@ -16,12 +16,13 @@ from callengine.calls.facts import MAX_US
 from callengine.esl.headers import COMPLETE, COMPLETES, DESTROY, DESTROYS, Translator, ended_life_of, life_of
 from callengine.esl.wire import EVENT_JSON, MAX_BODY_BYTES, Events
 
+_VERSION: Final = 2
 try:
     from callengine.esl import _sieve
 except ImportError:  # built where there was a C compiler
     COMPILED = False
 else:
-    COMPILED = _sieve.VERSION == 1 and not os.environ.get("CALLENGINE_PURE_PYTHON")
+    COMPILED = _sieve.VERSION == _VERSION and os.environ.get("CALLENGINE_PURE_PYTHON", "0") in ("", "0")
 
 log = logging.getLogger(__name__)
 

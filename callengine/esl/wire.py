@@ -68,8 +68,8 @@ class Events:
         self._bodies: list[bytes] = []
 
     def cut(self, chunk: bytes, at: int) -> int:
-        """Take what JSON events lie whole in ``chunk`` from ``at`` on; return up to where. What is not taken here, also
-        all of it, comes by ``take``.
+        """Take JSON events that lie whole in ``chunk`` from ``at`` on, or none; return up to where. The rest comes by
+        ``take``.
         """
         return at
 
