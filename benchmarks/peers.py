@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +25,7 @@ sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
 from common import pin
 
 CORE: Final = 1
+PYTHON_ALONE: Final = "callengine in Python"
 _GENESIS: Final = "GENESIS_PYTHON"
 
 
@@ -167,6 +169,12 @@ def callengine_client(port: int, count: int) -> None:
         engine.give_back()
 
 
+def python_client(port: int, count: int) -> None:
+    """The same without what is compiled of callengine."""
+    os.environ["CALLENGINE_PURE_PYTHON"] = "1"
+    callengine_client(port, count)
+
+
 def _endpoint(store: Any, writer: Any, tenant_id: str) -> None:
     from callengine.calls.call import EventName
     from callengine.store.webhooks import Endpoint, EndpointStore
@@ -203,6 +211,7 @@ _CLIENTS: Final[dict[str, Callable[[int, int], None]]] = {
     "Genesis": genesis_client,
     "cut + orjson": bare_client,
     "callengine": callengine_client,
+    PYTHON_ALONE: python_client,
 }
 
 
@@ -219,7 +228,12 @@ def peers(folder: Path) -> tuple[list[Peer], list[str]]:
         missing.append("libesl was left out: LIBESL_INCLUDE and LIBESL_LIB name none, or there is no C compiler.")
     else:
         found += [Peer(f"libesl {feed}", feed, _c_command(library, feed)) for feed in ("plain", "json")]
-    found += [Peer(name, "json", _command(sys.executable, name)) for name in ("cut + orjson", "callengine")]
+    own = ["callengine"]
+    if find_spec("callengine.esl._sieve") is None:
+        missing.append("Of callengine nothing was compiled: it is all Python.")
+    else:
+        own.append(PYTHON_ALONE)
+    found += [Peer(name, "json", _command(sys.executable, name)) for name in ("cut + orjson", *own)]
     return found, missing
 
 

@@ -146,7 +146,7 @@ class Metrics:
         self.recordings_deleted_bytes = Counter("callengine_recordings_deleted_bytes", "The same in bytes.", registry=r)
         self.gauge(
             "callengine_build_info",
-            "Version of callengine and of Python; in what the event socket is read: C, or Python where that is not built.",
+            "Version of callengine and of Python; what reads the event socket: C, or Python where that was not built.",
             lambda: [((callengine.__version__, platform.python_version(), "C" if COMPILED else "Python"), 1.0)],
             ("version", "python", "sieve"),
         )
