@@ -15,7 +15,7 @@ from callengine.threads import Threads
 
 EVERY_S: Final = 0.5
 _SLOW_S: Final = 30.0
-_LONG_PAGES: Final = 2000
+_LONG_PAGES: Final = 4000
 _FEW_PAGES: Final = 200
 _TIMES: Final = 3
 _TURN_S: Final = 0.2

@@ -40,7 +40,6 @@ _get_thread_ident: Callable[[], int] = monkey.get_original("_thread", "get_ident
 _allocate_lock: Callable[[], Any] = monkey.get_original("_thread", "allocate_lock")
 
 _CACHE_KB: Final = 32_000
-_PAGE_BYTES: Final = 8192
 _CHECKPOINT_PAGES: Final = 16_000
 # How many steps of SQLite's machine lie between two looks at the clock: about 10 ms. Each look needs the interpreter.
 _STEPS_BETWEEN_LOOKS: Final = 1_000_000
@@ -81,8 +80,6 @@ class Store:
             pragmas: dict[str, Any] = {"query_only": 1}
         else:
             pragmas = {
-                # Of a file that is made now. Half as many to write as of SQLite's 4096 bytes.
-                "page_size": _PAGE_BYTES,
                 "journal_mode": "wal",
                 "synchronous": self.settings.sqlite_synchronous,
                 "foreign_keys": 1,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sqlite3
 import stat
 import subprocess
 import sys
@@ -210,21 +209,3 @@ def test_what_is_asked_often_is_read_off_its_index(
     assert "call_live" in plan()
     assert len(reads.live_calls("sw1")) == 10
     assert "call_live" in plan()
-
-
-@pytest.mark.parametrize("page_bytes", [4096, None])
-def test_a_file_keeps_the_pages_that_it_was_made_with(tmp_path: Path, page_bytes: int | None) -> None:
-    if page_bytes is not None:
-        made = sqlite3.connect(tmp_path / "calls.db")
-        made.executescript(f"PRAGMA page_size = {page_bytes}; PRAGMA journal_mode = wal; VACUUM;")
-        made.close()
-    store = open_database(Database(url=SecretStr(f"sqlite:///{tmp_path / 'calls.db'}")), tmp_path)
-    writer = Writer(store)
-    writer.start()
-    call = a_call()
-    writer.put(call)
-    writer.flush(5)
-    assert store.run(lambda db: sql.query(db, "PRAGMA page_size").fetchone()[0], 5) == (page_bytes or 8192)
-    assert Reads(store).call(TENANT, call.id) is not None
-    assert writer.stop(5)
-    store.close()
