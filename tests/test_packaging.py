@@ -57,8 +57,9 @@ def in_checkout() -> set[str]:
         for file in (ROOT / folder).rglob("*"):
             relative = file.relative_to(ROOT / folder)
             through_link = folder == "callengine" and relative.parts[0] in MAPPED
-            source = file.suffix in (".c", ".so") or "__pycache__" in relative.parts
-            if file.is_file() and not through_link and not source:
+            # What was built lies in a checkout, and is built anew for a wheel; its source comes in the sdist alone.
+            compiled = file.suffix in (".c", ".so") or "__pycache__" in relative.parts
+            if file.is_file() and not through_link and not compiled:
                 names.add(str(PurePosixPath(name, *relative.parts)))
     return names
 

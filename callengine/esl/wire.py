@@ -197,10 +197,7 @@ class Framer:
                 self._content_type, self._length, self._head_bytes = content_type, length, start - pos
                 self._reading_body = True
                 return start
-            if self._events is None:
-                frames.append(Frame(content_type, _NO_HEADERS, chunk[start:stop]))
-            else:
-                self._events.take(content_type, chunk[start:stop])
+            self._hand_out(content_type, _NO_HEADERS, chunk[start:stop], frames)
             pos = stop
         return pos
 
@@ -278,12 +275,15 @@ class Framer:
 
     def _emit(self, body: bytes, frames: list[Frame]) -> None:
         content_type = self._content_type or ""
+        headers = _NO_HEADERS if content_type in _EVENTS else MappingProxyType(self._headers)
+        self._hand_out(content_type, headers, body, frames)
+        self._start_frame()
+
+    def _hand_out(self, content_type: str, headers: Mapping[str, str], body: bytes, frames: list[Frame]) -> None:
         if self._events is not None and content_type in (EVENT_JSON, EVENT_PLAIN):
             self._events.take(content_type, body)
         else:
-            headers = _NO_HEADERS if content_type in _EVENTS else MappingProxyType(self._headers)
             frames.append(Frame(content_type, headers, body))
-        self._start_frame()
 
     def _start_frame(self) -> None:
         self._headers = {}

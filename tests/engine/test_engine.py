@@ -27,6 +27,7 @@ from callengine.store.writer import Writer
 from callengine.supervise import Supervisor
 from tests.calls.build import Channel, us
 from tests.engine.fakes import event, headers
+from tests.esl.switches import event as framed
 
 
 class Rig:
@@ -175,7 +176,7 @@ def test_ends_told_twice_are_left_out_and_counted_by_who_holds_the_lease(rig: Ri
     engine, counts = rig.engine, rig.engine.metrics.events.counts
     ended = headers("u1", us(1), hangup=us(5))
     twice = [event("CHANNEL_HANGUP_COMPLETE", ended), event("CHANNEL_DESTROY", ended)]
-    stream = b"".join(b"Content-Length: %d\nContent-Type: text/event-json\n\n" % len(body) + body for body in twice)
+    stream = b"".join(map(framed, twice))
 
     def receive() -> None:
         client = engine.link._new_client()

@@ -8,15 +8,14 @@ from typing import Any, ClassVar
 import orjson
 import pytest
 
-from callengine.errors import MalformedEvent
 from callengine.esl import sieve as module
 from callengine.esl.headers import Translator
 from callengine.esl.sieve import Sieve
 from callengine.esl.wire import EVENT_JSON, Framer
 from callengine.spool.replay import _UUID as NAMED
 from tests.calls import streams
+from tests.esl.stated import TRANSLATOR, stated
 
-TRANSLATOR = Translator()
 COMPILED = pytest.param(True, id="C", marks=pytest.mark.skipif(not module.COMPILED, reason="it was not built"))
 TRACES = streams.names("json")
 T = 1_795_343_615_301_165
@@ -30,13 +29,6 @@ def event(name: str, uuid: str = "u1", created: int = T, hangup: int = 0, **head
     stamps = {"Caller-Channel-Created-Time": str(created), "Caller-Channel-Hangup-Time": str(hangup)}
     own = {"Event-Name": name, "Core-UUID": "c", "Event-Date-Timestamp": str(T + 9), "Unique-ID": uuid}
     return orjson.dumps(own | stamps | headers)
-
-
-def stated(body: bytes) -> Any:
-    try:
-        return TRANSLATOR.json(body)
-    except MalformedEvent as error:
-        return str(error)
 
 
 @pytest.fixture(autouse=True, params=[pytest.param(False, id="Python"), COMPILED])

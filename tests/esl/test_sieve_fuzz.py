@@ -9,26 +9,19 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from callengine.errors import MalformedEvent, MalformedStream
+from callengine.errors import MalformedStream
 from callengine.esl import sieve as module
-from callengine.esl.headers import Translator
 from callengine.esl.sieve import Sieve
 from callengine.esl.wire import EVENT_JSON, MAX_BODY_BYTES, Framer
 from tests.calls import streams
+from tests.esl.stated import TRANSLATOR, stated
+from tests.esl.switches import event as framed
 
 pytestmark = pytest.mark.skipif(not module.COMPILED, reason="it was not built")
 
-TRANSLATOR = Translator()
 LAYOUT = TRANSLATOR.layout()
 RECORDED = [f.body for n in streams.names("json") for f in Framer().feed(streams.stream(n)) if f.is_event]
 EVENTS = sorted({body[: body.index(b",")]: body for body in RECORDED}.values())
-
-
-def stated(body: bytes) -> Any:
-    try:
-        return TRANSLATOR.json(body)
-    except MalformedEvent as error:
-        return str(error)
 
 
 def sieved(stream: bytes, cuts: list[int], *, compiled: bool) -> tuple[list[Any], int, int, list[Any]]:
@@ -49,10 +42,6 @@ def sieved(stream: bytes, cuts: list[int], *, compiled: bool) -> tuple[list[Any]
         seen += count
         facts += [stated(body) for body in bodies]
     return facts, seen, sum(repeats), [*others, *sieve._ended.items()]
-
-
-def framed(body: bytes) -> bytes:
-    return b"Content-Length: %d\nContent-Type: text/event-json\n\n" % len(body) + body
 
 
 def same(bodies: list[bytes]) -> None:
